@@ -1,1 +1,30 @@
+//! A sync engine for local-first apps: one vault of notes, tasks and the like, the same on every device, with no server
+//! that can read it.
+//!
+//! The rooms of the crate, from the ground up; imports point down only:
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`error`] | one table of error codes |
+//! | [`types`] | ids, time, clocks, values, events, commits, limits |
+//! | [`crdt`] | how field operations merge |
+//! | [`wire`] | frames, messages, blocks |
+//! | [`policy`] | membership, validity, who may read and write what |
+//! | [`store`] | the store's contract, its in-memory form, one conformance suite |
+//! | [`protocol`] | one conversation with one peer |
+//! | [`engine`] | `SyncEngine::handle(now, input)`: ties the rooms above together |
+//! | [`transport`] | the seam to networks, and libp2p |
+//! | [`platform`] | native, web, sim: the same names, different worlds |
+//! | [`orchestrator`] | runs the engine over a platform |
 
+pub mod crdt;
+pub mod engine;
+pub mod error;
+pub mod orchestrator;
+pub mod platform;
+pub mod policy;
+pub mod protocol;
+pub mod store;
+pub mod transport;
+pub mod types;
+pub mod wire;

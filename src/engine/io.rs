@@ -1,0 +1,415 @@
+//! The contract of the core: what goes into [`super::SyncEngine::handle`] and what comes out.
+
+use std::collections::BTreeMap;
+
+use crate::crdt::{Edit, EntityView};
+use crate::error::{Error, ErrorCode, Result};
+use crate::policy::{PolicyKind, SyncRole};
+use crate::store::{Read, Row, WriteBatch};
+use crate::types::{EntityId, EntityType, Hash, HybridTimestamp, Instant, PeerId, VaultId, VectorClock};
+
+/// One open stream to one authenticated peer. Numbers are never used again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct LinkId(pub u64);
+
+/// A call of the app; its answer carries the same number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct CallId(pub u64);
+
+/// A write or read that the engine asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Ticket(pub u64);
+
+/// By which way a link goes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Via {
+    /// The same network.
+    Lan,
+    /// A direct connection.
+    Direct,
+    /// Through a relay.
+    Relay,
+}
+
+impl Via {
+    /// `lan`, `direct`, `relay`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Via::Lan => "lan",
+            Via::Direct => "direct",
+            Via::Relay => "relay",
+        }
+    }
+}
+
+/// What goes in.
+#[derive(Debug)]
+pub enum Input {
+    /// The app calls.
+    Call(CallId, Call),
+    /// A stream to an authenticated peer is open.
+    LinkUp {
+        /// Its number.
+        link: LinkId,
+        /// The peer as the connection authenticated it.
+        peer: PeerId,
+        /// Whether this side opened it (and so speaks first).
+        initiator: bool,
+        /// The way.
+        via: Via,
+    },
+    /// A stream has ended.
+    LinkDown(LinkId),
+    /// One frame from a peer (without its length prefix, at most `MAX_FRAME_BYTES`).
+    Frame(LinkId, Vec<u8>),
+    /// The link has sent what it was given: there is room for `bytes` more before it must queue.
+    LinkReady(LinkId, usize),
+    /// A peer was found (mDNS) or is known at these addresses.
+    PeerFound(PeerId, Vec<String>),
+    /// A dial ended without a link.
+    DialFailed(PeerId, String),
+    /// A write batch is on disk, or is not and never will be.
+    Written(Ticket, Result<()>),
+    /// Rows that were asked for.
+    Rows(Ticket, Result<Vec<Row>>),
+    /// The time of an [`Output::WakeAt`] has come; harmless at any time.
+    Tick,
+}
+
+/// What comes out, to be carried out in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Commit this batch, then say [`Input::Written`]. Batches are committed in the order they come out.
+    Write(Ticket, WriteBatch),
+    /// Read rows, then say [`Input::Rows`].
+    Read(Ticket, Read),
+    /// Send a frame (without length prefix).
+    Send(LinkId, Vec<u8>),
+    /// Close the stream once what was sent is out; the reason is for logs and people.
+    HangUp(LinkId, Error),
+    /// Connect to a peer: at these addresses, or wherever else it is known to be.
+    Dial(PeerId, Vec<String>),
+    /// Answer a call.
+    Reply(CallId, Result<Reply>),
+    /// Tell the app.
+    Emit(SyncEvent),
+    /// Say [`Input::Tick`] at this time on the monotonic clock; replaces the one before.
+    WakeAt(u64),
+}
+
+/// A change of one entity in a write.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EntityEdit {
+    /// Which; `None` makes a new entity.
+    pub id: Option<EntityId>,
+    /// What, in order.
+    pub edits: Vec<Edit>,
+}
+
+/// What an app can ask of the engine.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Call {
+    /// Make a vault with this device as its first Admin. `root` is the secret seed of the recovery key.
+    Init {
+        /// This device's name.
+        device_name: String,
+        /// Personal or enterprise.
+        policy: PolicyKind,
+        /// 32 bytes that the recovery words stand for; the engine keeps only the public key.
+        root: zeroize::Zeroizing<[u8; 32]>,
+    },
+    /// Sign a device into the vault; answers [`Reply::Invite`].
+    Invite {
+        /// The device.
+        peer: PeerId,
+        /// Its role.
+        role: SyncRole,
+        /// Where this device can be reached.
+        addresses: Vec<String>,
+    },
+    /// Join a vault by an invite that names this device.
+    Join(String),
+    /// Write entities of one type: one commit, all or none, answered when it is on disk.
+    Write {
+        /// The type.
+        entity_type: EntityType,
+        /// 1 to `MAX_BATCH_SIZE` changes.
+        changes: Vec<EntityEdit>,
+    },
+    /// Read one entity; without a type, whichever entities have that id.
+    Get {
+        /// The type, where known.
+        entity_type: Option<EntityType>,
+        /// The id.
+        id: EntityId,
+    },
+    /// Read entities in the order of type and id, after a cursor, at most `limit`.
+    List {
+        /// One type, or all.
+        entity_type: Option<EntityType>,
+        /// Where the last page ended.
+        after: Option<(EntityType, EntityId)>,
+        /// At most so many, 1 to 10,000.
+        limit: usize,
+    },
+    /// Every change of an entity, oldest first.
+    History(EntityId),
+    /// The engine's state.
+    Status,
+    /// Known devices.
+    Peers,
+    /// Why something is not in sync: of one entity, or of everything.
+    Explain(Option<EntityId>),
+    /// One hash of the whole visible state.
+    Digest,
+    /// Keep a link to this peer wanted; it grants nothing.
+    AddPeer(PeerId, Vec<String>),
+    /// Stop wanting a link to this peer; it revokes nothing.
+    RemovePeer(PeerId),
+    /// Compare with a peer now (with all: `None`); answered when nothing is owed either way.
+    ForceSync(Option<PeerId>),
+    /// Answers when every write before it is at least on this level.
+    Settled(Level),
+    /// Cut all links and keep them cut.
+    Pause,
+    /// Take links again.
+    Resume,
+    /// The next part of a backup: all membership operations and blocks, in an order that [`Call::Restore`] can read.
+    Backup {
+        /// Where the last part ended; `None` starts.
+        after: Option<Vec<u8>>,
+    },
+    /// A part of a backup, in order. In a folder without a vault the first part makes this a device of that vault that
+    /// is not a member yet; elsewhere the vault must be the same.
+    Restore {
+        /// The items of the part.
+        items: Vec<Vec<u8>>,
+    },
+}
+
+/// How far a write has come.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// On this device's disk.
+    Disk,
+    /// On the disk of at least one other device.
+    Peer,
+}
+
+/// The answer to a [`Call`].
+#[derive(Clone, PartialEq, Debug)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// The vault that was made or joined; how many entities of this device's own came along.
+    Vault(VaultId, usize),
+    /// An invite: text to hand to the invited device.
+    Invite(String),
+    /// The ids written, in the order of the changes.
+    Written(Vec<EntityId>),
+    /// Entities.
+    Entities(Vec<EntityView>),
+    /// Changes of an entity.
+    History(Vec<Change>),
+    /// The engine's state.
+    Status(Box<Status>),
+    /// Known devices.
+    Peers(Vec<PeerStatus>),
+    /// Reasons.
+    NotSynced(Vec<NotSynced>),
+    /// A hash.
+    Digest(Hash),
+    /// What a sync moved, in events.
+    Synced {
+        /// Events sent.
+        sent: u64,
+        /// Events received.
+        received: u64,
+    },
+    /// A part of a backup; `next` is where the following part starts, `None` after the last.
+    Backup {
+        /// The items.
+        items: Vec<Vec<u8>>,
+        /// The cursor.
+        next: Option<Vec<u8>>,
+    },
+}
+
+/// One change of one entity.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// When, by its author's clock.
+    pub at: HybridTimestamp,
+    /// By whom.
+    pub by: PeerId,
+    /// The entity's vector clock after it, as its author saw it.
+    pub clock: VectorClock,
+    /// The fields it changed; `+` stands for `Create`, `-` for `Delete`.
+    pub fields: Vec<String>,
+    /// Whether it counts, or is in quarantine.
+    pub counts: bool,
+}
+
+/// The engine's state in short.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// This device.
+    pub peer_id: PeerId,
+    /// Its vault, once it has one.
+    pub vault: Option<VaultId>,
+    /// Its name.
+    pub device_name: String,
+    /// Its role, where it is a member.
+    pub role: Option<SyncRole>,
+    /// Whether links are cut on purpose.
+    pub paused: bool,
+    /// Peers with an open session.
+    pub online: usize,
+    /// Sessions that still owe something, either way.
+    pub syncing: usize,
+    /// Local commits that are not on disk yet.
+    pub unsaved: u64,
+    /// Local commits that no peer is known to hold.
+    pub unsent: u64,
+    /// Wall clock milliseconds when a session last had nothing owed either way.
+    pub last_sync: Option<u64>,
+    /// Milliseconds that this clock is ahead of its peers' (the median of what they stamped), if known.
+    pub clock_offset: Option<i64>,
+    /// Events held, of all types.
+    pub events: u64,
+    /// Commits in quarantine.
+    pub quarantined: u64,
+    /// Logs with two branches.
+    pub forked: u64,
+    /// What each type holds: visible or deleted entities are not counted, logs and commits are.
+    pub types: BTreeMap<EntityType, TypeStatus>,
+}
+
+/// What is held of one type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TypeStatus {
+    /// Logs.
+    pub logs: u64,
+    /// Commits.
+    pub commits: u64,
+    /// Events.
+    pub events: u64,
+}
+
+/// One known device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerStatus {
+    /// The device.
+    pub peer_id: PeerId,
+    /// Its name.
+    pub name: String,
+    /// Its role, where it is a member.
+    pub role: Option<SyncRole>,
+    /// Whether a session with it is open.
+    pub online: bool,
+    /// By which way.
+    pub via: Option<Via>,
+    /// Wall clock milliseconds of its last message.
+    pub last_seen: Option<u64>,
+    /// Commits that it holds and this device lacks, as far as known.
+    pub behind: u64,
+    /// Commits that this device holds and it lacks, as far as known.
+    pub ahead: u64,
+}
+
+/// Why something is not in sync with a peer (DESIGN section 6).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Reason {
+    /// No link, and no address that answered.
+    NoRoute,
+    /// One side does not know the other as a member.
+    NotTrusted,
+    /// The policy keeps it back.
+    PolicyDenied,
+    /// A key is missing.
+    MissingKey,
+    /// The peer holds commits that this device lacks.
+    Behind,
+    /// This device holds commits that the peer lacks.
+    Ahead,
+    /// Stored, but does not count (yet).
+    Quarantined,
+    /// The author's log has two branches.
+    Forked,
+    /// No common protocol version.
+    Version,
+    /// A bounded place is full.
+    Quota,
+    /// Links are cut on purpose.
+    Paused,
+}
+
+impl Reason {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::NoRoute => "no_route",
+            Reason::NotTrusted => "not_trusted",
+            Reason::PolicyDenied => "policy_denied",
+            Reason::MissingKey => "missing_key",
+            Reason::Behind => "behind",
+            Reason::Ahead => "ahead",
+            Reason::Quarantined => "quarantined",
+            Reason::Forked => "forked",
+            Reason::Version => "version",
+            Reason::Quota => "quota",
+            Reason::Paused => "paused",
+        }
+    }
+}
+
+/// One thing that is not in sync.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotSynced {
+    /// The peer; for quarantine and forks, the author.
+    pub peer: PeerId,
+    /// The entity type, where the reason is about one.
+    pub entity_type: Option<EntityType>,
+    /// The entity, where one was asked about.
+    pub id: Option<EntityId>,
+    /// Why.
+    pub reason: Reason,
+    /// How many commits, where that is known.
+    pub commits: u64,
+    /// One sentence for people: what, and what to do.
+    pub message: String,
+}
+
+/// What the engine tells the app.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum SyncEvent {
+    /// The engine has opened its store and works.
+    Started,
+    /// The engine has stopped.
+    Stopped,
+    /// A session with a member is open.
+    PeerConnected(PeerId),
+    /// It has ended.
+    PeerDisconnected(PeerId),
+    /// Nothing is owed either way.
+    SyncCompleted(PeerId),
+    /// Something failed with this peer; the text says what and what to do.
+    SyncError(PeerId, String),
+    /// These entities show something new.
+    EntitiesUpdated(Vec<EntityId>),
+    /// A device was signed in.
+    PairingCompleted(PeerId),
+    /// The store failed: nothing since the last answer is saved; the engine opens it again.
+    StorageFailed(ErrorCode, String),
+    /// This device found its own log ahead of itself or forked, and goes on in a new epoch.
+    EpochRenewed {
+        /// How many of its commits it makes again.
+        commits: u64,
+    },
+    /// Part of the log of this author does not count.
+    Quarantined(PeerId, u64),
+}
+
+/// A frontier position as the bindings show it.
+pub type Now = Instant;

@@ -1,0 +1,57 @@
+//! The seam between the engine and networks.
+//!
+//! A [`Transport`] gives authenticated, ordered, reliable streams of frames, one per connected pair of peers, and
+//! knows nothing of what the frames mean.
+
+use crate::engine::{LinkId, Via};
+use crate::error::Result;
+use crate::types::PeerId;
+
+/// What a transport tells.
+#[derive(Debug)]
+pub enum TransportEvent {
+    /// A stream is open: exactly one at a time per peer.
+    LinkUp {
+        /// Its number, never used again.
+        link: LinkId,
+        /// The peer as the connection authenticated it.
+        peer: PeerId,
+        /// Whether this side opened the stream.
+        initiator: bool,
+        /// The way.
+        via: Via,
+    },
+    /// The stream has ended.
+    LinkDown(LinkId),
+    /// One frame.
+    Frame(LinkId, Vec<u8>),
+    /// `bytes` that were queued have gone out.
+    Sent(LinkId, usize),
+    /// A peer was found on the local network.
+    PeerFound(PeerId, Vec<String>),
+    /// A dial ended without a link; the text is for people.
+    DialFailed(PeerId, String),
+    /// This device can now be reached here (a multiaddress that ends in its peer id).
+    Listening(String),
+    /// An address cannot be listened on.
+    ListenFailed(String, crate::error::Error),
+}
+
+/// A network: libp2p, or one in memory.
+#[allow(async_fn_in_trait)] // driven by the one thread that owns the engine
+pub trait Transport {
+    /// The next event; pending while there is none. Cancel-safe.
+    async fn next(&mut self) -> TransportEvent;
+    /// Queues a frame of at most `MAX_FRAME_BYTES`. Frames to a link that is gone are dropped.
+    fn send(&mut self, link: LinkId, frame: Vec<u8>);
+    /// Closes a stream once what is queued is out (at most 5 s later).
+    fn hang_up(&mut self, link: LinkId);
+    /// Connects to a peer at these multiaddresses, or wherever it was found.
+    fn dial(&mut self, peer: PeerId, addresses: Vec<String>);
+    /// Dials an address whose peer id may not be known (no `/p2p/…` at its end).
+    fn dial_address(&mut self, address: &str) -> Result<()>;
+    /// Cuts every link and refuses new ones until [`Transport::resume`].
+    fn pause(&mut self);
+    /// See [`Transport::pause`].
+    fn resume(&mut self);
+}

@@ -1,0 +1,17 @@
+//! The words of the design: ids, time, clocks, values, events, commits, limits. No behaviour beyond their own rules.
+
+mod clock;
+pub mod codec;
+mod commit;
+mod event;
+mod ids;
+pub mod limits;
+mod time;
+mod value;
+
+pub use clock::{Dot, VectorClock};
+pub use commit::{Commit, CommitHeader, Keypair, Signature, StandsFor, events_hash, verify};
+pub use event::{Event, FieldKind, FieldOp, InFull, ReadNames, Seen, WriteNames};
+pub use ids::{EntityId, EntityType, Epoch, FieldName, Hash, LogId, LogName, PeerId, VaultId};
+pub use time::{Hlc, HybridTimestamp, Instant};
+pub use value::Value;
