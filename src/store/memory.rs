@@ -1,0 +1,5 @@
+//! The store in memory.
+
+/// A store in memory.
+#[derive(Default, Debug)]
+pub struct MemoryStore;
