@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::crdt::{Edit, EntityView};
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::{PolicyKind, SyncRole};
-use crate::store::{Read, Row, WriteBatch};
+use crate::store::{Read, Rows, WriteBatch};
 use crate::types::{EntityId, EntityType, Hash, HybridTimestamp, Instant, PeerId, VaultId, VectorClock};
 
 /// One open stream to one authenticated peer. Numbers are never used again.
@@ -71,7 +71,7 @@ pub enum Input {
     /// A write batch is on disk, or is not and never will be.
     Written(Ticket, Result<()>),
     /// Rows that were asked for.
-    Rows(Ticket, Result<Vec<Row>>),
+    Rows(Ticket, Result<Rows>),
     /// The time of an [`Output::WakeAt`] has come; harmless at any time.
     Tick,
 }

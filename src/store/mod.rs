@@ -9,7 +9,9 @@ mod memory;
 
 pub use memory::MemoryStore;
 
-use crate::error::Result;
+#[cfg(doc)]
+use crate::error::ErrorCode;
+use crate::error::{Error, Result};
 
 /// The tables; each is a sorted map from bytes to bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -21,7 +23,7 @@ pub enum Table {
     Logs = 1,
     /// Membership operations by hash.
     Membership = 2,
-    /// Blocks by (log number, first seq). A value ends in a checksum that the store adds and checks.
+    /// Blocks by (log number, first seq).
     Blocks = 3,
     /// Cache pages of entity state by (type number, first entity id).
     Pages = 4,
@@ -95,7 +97,8 @@ pub enum Read {
         key: Vec<u8>,
     },
     /// The rows with `from <= key < to` in ascending order: as many as fit into `max_rows` rows and `max_bytes` bytes
-    /// of keys and values, but at least one if there is one. The reader goes on after the last key it got.
+    /// of keys and values, but at least one if there is one. Damaged rows count. The reader goes on after
+    /// [`Rows::last_key`].
     Range {
         /// The table.
         table: Table,
@@ -113,17 +116,98 @@ pub enum Read {
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
+/// The answer to a [`Read`], both lists in ascending order of keys.
+///
+/// A row that does not read back as it was written never shows a value: its key stands in `damaged`. What that means is
+/// the reader's to decide: a cache page is rebuilt, a block fetched again from a peer, a row of `Meta` is an error.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[must_use = "a damaged row is not an absent one"]
+pub struct Rows {
+    /// The rows that are as they were written.
+    pub rows: Vec<Row>,
+    /// The keys of rows that are there but damaged. A key that is itself damaged is shown as it now reads.
+    pub damaged: Vec<Vec<u8>>,
+}
+
+impl Rows {
+    /// The highest key among good and damaged rows: where the next page of a range starts after. `None`: no more rows.
+    pub fn last_key(&self) -> Option<&[u8]> {
+        let good = self.rows.last().map(|(key, _)| key.as_slice());
+        let bad = self.damaged.last().map(Vec::as_slice);
+        good.max(bad)
+    }
+
+    /// All rows, or a [`ErrorCode::Storage`] error if one of them is damaged.
+    pub fn intact(self) -> Result<Vec<Row>> {
+        match self.damaged.first() {
+            None => Ok(self.rows),
+            Some(key) => Err(Error::storage(format!(
+                "{} of the rows read from the store are damaged, the first under key {}; \
+                 restore a backup, or join again in a new folder and fetch everything from the other devices",
+                self.damaged.len(),
+                hex(key)
+            ))),
+        }
+    }
+
+    /// The value of the one row that [`Read::Get`] or [`Read::Floor`] asked for; an error if it is damaged.
+    pub fn one(self) -> Result<Option<Row>> {
+        Ok(self.intact()?.pop())
+    }
+}
+
+/// The first 32 bytes in hexadecimal, for messages.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut out = String::new();
+    for byte in bytes.iter().take(32) {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{byte:02x}");
+    }
+    if bytes.len() > 32 {
+        out.push('…');
+    }
+    out
+}
+
+/// Counts the rows of a [`Read::Range`] against its two bounds, the same way in every backend.
+#[derive(Debug)]
+pub struct RangeBudget {
+    rows: usize,
+    bytes: usize,
+    first: bool,
+}
+
+impl RangeBudget {
+    /// The bounds of the read.
+    pub fn new(max_rows: usize, max_bytes: usize) -> Self {
+        Self { rows: max_rows, bytes: max_bytes, first: true }
+    }
+
+    /// Whether a row with so many bytes of key and value still goes in; takes its share if so.
+    pub fn take(&mut self, bytes: usize) -> bool {
+        let fits = self.rows > 0 && bytes <= self.bytes;
+        if !fits && !self.first {
+            return false;
+        }
+        self.first = false;
+        self.rows = self.rows.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        true
+    }
+}
+
 /// A store of one device. One owner at a time: opening a folder or database that another holds fails with `locked`.
 ///
-/// A row that does not read back as it was written is an error that names the table and key
-/// ([`crate::error::ErrorCode::Storage`]), never another value, and no reason to fail other rows.
+/// Errors: [`ErrorCode::Quota`] where the disk is full (the batch is not there, reads go on, and so do writes once there
+/// is room), [`ErrorCode::Storage`] for everything else; the message names the file and says what to do.
 #[allow(async_fn_in_trait)] // each platform drives its own store on its own thread; no future crosses threads
 pub trait Store {
     /// Commits a whole batch or nothing; when it returns, the batch is as sure as asked for.
     async fn commit(&mut self, batch: WriteBatch) -> Result<()>;
 
-    /// Reads rows of the last committed state.
-    async fn read(&self, read: &Read) -> Result<Vec<Row>>;
+    /// Reads rows of the last committed state; one damaged row is no reason to fail the others.
+    async fn read(&self, read: &Read) -> Result<Rows>;
 
     /// Bytes in use, roughly.
     async fn used_bytes(&self) -> Result<u64>;
