@@ -1,0 +1,3 @@
+//! Desktops and servers: files, threads, sockets.
+
+pub mod store;

@@ -1,0 +1,364 @@
+//! The disk store: one redb file in the device's data folder.
+
+mod fault;
+mod instance;
+mod lock;
+mod row;
+mod tables;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use redb::{Builder, Database};
+
+use self::fault::{Fault, guard};
+use self::instance::Witness;
+use self::lock::FolderLock;
+use self::tables::{Change, FORMAT, Own};
+use crate::error::{Error, Result};
+use crate::store::{Durability, Read, Rows, Store, WriteBatch};
+
+/// The database's name in the folder.
+pub const FILE: &str = "vault.redb";
+
+/// Where a new database is made before it gets its name: so the name never stands on half a database.
+const NEW_FILE: &str = "vault.redb.new";
+
+/// Memory for redb's cache of pages, both of reading and of one transaction's writing.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// After so many bytes of relaxed batches the next is made durable: it bounds what a crash can take and what is kept for
+/// [`Inner::reopen`].
+const RELAXED_BYTES: usize = 8 << 20;
+
+/// How the file is opened; tests put a disk without room between.
+type Opener = dyn Fn(&Path) -> std::result::Result<Database, redb::Error> + Send + Sync;
+
+/// The store of one device in one folder, held against other processes until it is dropped.
+///
+/// [`DiskStore::commit_now`] and reading block the calling thread for as long as the disk takes.
+#[derive(Debug)]
+pub struct DiskStore {
+    inner: Arc<Inner>,
+}
+
+/// Reads from a [`DiskStore`] on any thread, also while a batch is being committed: then what was committed before.
+/// While it exists the folder stays held.
+#[derive(Clone, Debug)]
+pub struct DiskReader {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    opener: Box<Opener>,
+    /// `None` after a failure until it can be opened again. Taken after `writer` where both are.
+    db: RwLock<Option<Database>>,
+    writer: Mutex<Writer>,
+    mark: [u8; 16],
+    /// Dropped last: the folder is free once the database is closed.
+    _lock: FolderLock,
+}
+
+#[derive(Debug)]
+struct Writer {
+    /// As of the last batch that was reported as committed.
+    own: Own,
+    /// `own.commits` of the last durable batch.
+    durable: u64,
+    /// The batches after it: a failed disk makes redb forget them, and they were reported as committed.
+    relaxed: Vec<Vec<Change>>,
+    relaxed_bytes: usize,
+    witness: Witness,
+}
+
+impl DiskStore {
+    /// Opens the store in this folder; makes both where there are none (the folder with mode 0700).
+    ///
+    /// Errors, each naming the file: [`Locked`](crate::error::ErrorCode::Locked) where another process holds the folder,
+    /// [`Version`](crate::error::ErrorCode::Version) for a newer format, [`Quota`](crate::error::ErrorCode::Quota) for a
+    /// full disk, [`Storage`](crate::error::ErrorCode::Storage) for a damaged file or one that cannot be read.
+    pub fn open(folder: &Path) -> Result<Self> {
+        Self::open_with_state(folder, instance::state_folder().as_deref())
+    }
+
+    /// Like [`DiskStore::open`], with the folder where the witness of the instance mark is kept, or without one.
+    pub fn open_with_state(folder: &Path, state_folder: Option<&Path>) -> Result<Self> {
+        let opener = |path: &Path| Ok(builder().open(path)?);
+        Self::open_by(folder, state_folder, Box::new(opener))
+    }
+
+    fn open_by(folder: &Path, state_folder: Option<&Path>, opener: Box<Opener>) -> Result<Self> {
+        make_folder(folder).map_err(|error| Fault::from(error).at(folder))?;
+        let mut lock = FolderLock::take(folder)?;
+        let path = folder.join(FILE);
+        match path.try_exists() {
+            Ok(true) => {}
+            Ok(false) if lock.had_store => {
+                return Err(Error::storage(format!(
+                    "{} is missing, though this folder had a vault. Put the file back, restore a backup into a new \
+                     folder, or join again in a new folder; to start with nothing, delete the folder {}",
+                    path.display(),
+                    folder.display()
+                )));
+            }
+            Ok(false) => {
+                lock.note(false);
+                create(folder, &path).map_err(|fault| fault.at(&path))?;
+            }
+            Err(error) => return Err(Fault::from(error).at(&path)),
+        }
+        lock.note(true);
+        let (db, mut own) = open_file(&opener, &path).map_err(|fault| fault.at(&path))?;
+        let witness = Witness::of(&path, state_folder);
+        if witness.saw_more_than(own.commits) {
+            own.salt = random()?;
+        }
+        let mark = instance::mark(&path, own.salt).map_err(|error| Fault::from(error).at(&path))?;
+        let durable = own.commits;
+        let writer = Writer { own, durable, relaxed: Vec::new(), relaxed_bytes: 0, witness };
+        let (db, writer) = (RwLock::new(Some(db)), Mutex::new(writer));
+        Ok(Self { inner: Arc::new(Inner { path, opener, db, writer, mark, _lock: lock }) })
+    }
+
+    /// A handle for reading on other threads.
+    pub fn reader(&self) -> DiskReader {
+        DiskReader { inner: self.inner.clone() }
+    }
+
+    /// The mark of this instance of the store: another one where the files were copied or an old copy was restored.
+    /// The engine keeps it in `Meta`. How far it goes: in the source, `instance.rs`.
+    pub fn instance_mark(&self) -> [u8; 16] {
+        self.inner.mark
+    }
+
+    /// Commits a batch; an empty strict one makes the relaxed ones before it durable. Like [`Store::commit`].
+    pub fn commit_now(&mut self, batch: WriteBatch) -> Result<()> {
+        self.inner.commit(batch)
+    }
+
+    /// Reads rows. Like [`Store::read`].
+    pub fn read_now(&self, read: &Read) -> Result<Rows> {
+        self.inner.read(read)
+    }
+
+    /// Bytes of the file.
+    pub fn used_bytes_now(&self) -> Result<u64> {
+        let meta = fs::metadata(&self.inner.path).map_err(|error| Fault::from(error).at(&self.inner.path))?;
+        Ok(meta.len())
+    }
+}
+
+impl DiskReader {
+    /// Reads rows. Like [`Store::read`].
+    pub fn read_now(&self, read: &Read) -> Result<Rows> {
+        self.inner.read(read)
+    }
+}
+
+impl Store for DiskStore {
+    async fn commit(&mut self, batch: WriteBatch) -> Result<()> {
+        self.commit_now(batch)
+    }
+
+    async fn read(&self, read: &Read) -> Result<Rows> {
+        self.read_now(read)
+    }
+
+    async fn used_bytes(&self) -> Result<u64> {
+        self.used_bytes_now()
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        // What relaxed batches promised does not include losing them in an orderly end.
+        if let Err(error) = self.inner.commit(WriteBatch::default()) {
+            tracing::warn!(%error, "the last relaxed batches could not be saved");
+        }
+        let mut writer = self.inner.writer();
+        let durable = writer.durable;
+        writer.witness.end(durable);
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Inner {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn db(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.db.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a step on the open database, opening it first where a failure has closed it.
+    fn with_db<T>(
+        &self,
+        writer: Option<&mut Writer>,
+        step: impl FnOnce(&Database) -> std::result::Result<T, redb::Error>,
+    ) -> std::result::Result<T, Fault> {
+        let mut db = self.db();
+        if db.is_none() {
+            drop(db);
+            match writer {
+                Some(writer) => self.reopen(writer)?,
+                None => self.reopen(&mut self.writer())?,
+            }
+            db = self.db();
+        }
+        match db.as_ref() {
+            Some(db) => guard(|| step(db)),
+            None => Err(Fault::Io("it could not be opened again".into())),
+        }
+    }
+
+    fn read(&self, read: &Read) -> Result<Rows> {
+        self.with_db(None, |db| tables::read(db, read)).map_err(|fault| {
+            // redb refuses everything after a failed read or write until it is opened again.
+            if matches!(fault, Fault::Io(_)) {
+                self.close();
+            }
+            fault.at(&self.path)
+        })
+    }
+
+    fn commit(&self, batch: WriteBatch) -> Result<()> {
+        let mut writer = self.writer();
+        if batch.is_empty() && (batch.durability == Durability::Relaxed || writer.relaxed.is_empty()) {
+            return Ok(());
+        }
+        let changes: Vec<Change> = batch.ops.into_iter().map(Change::of).collect();
+        let bytes = changes.iter().map(Change::len).sum::<usize>().saturating_add(writer.relaxed_bytes);
+        let durability = if bytes > RELAXED_BYTES { Durability::Strict } else { batch.durability };
+        let own = Own { commits: writer.own.commits.saturating_add(1), ..writer.own };
+        if let Err(fault) = self.with_db(Some(&mut writer), |db| tables::write(db, &changes, own, durability)) {
+            // redb answers nothing after a failed write until it is opened again, and only the file tells whether the
+            // failure came before or after the batch was on disk.
+            self.close();
+            let reopened = self.reopen(&mut writer);
+            if reopened.is_err() || writer.own.commits < own.commits {
+                return Err(fault.at(&self.path));
+            }
+            return Ok(());
+        }
+        writer.own = own;
+        match durability {
+            Durability::Strict => {
+                writer.relaxed.clear();
+                writer.relaxed_bytes = 0;
+                writer.durable = own.commits;
+                writer.witness.note(own.commits);
+            }
+            Durability::Relaxed => {
+                writer.relaxed.push(changes);
+                writer.relaxed_bytes = bytes;
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&self) {
+        let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        // Closing a database whose file is damaged may fail in any way.
+        let _ = guard(|| {
+            drop(db);
+            Ok(())
+        });
+    }
+
+    /// Opens the file again after a failure and puts back the relaxed batches that the failure has undone.
+    fn reopen(&self, writer: &mut Writer) -> std::result::Result<(), Fault> {
+        let mut slot = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_some() {
+            return Ok(());
+        }
+        let (db, found) = open_file(&self.opener, &self.path)?;
+        // The batch that failed last may have reached the disk, and with it all relaxed ones before it.
+        if found.commits > writer.own.commits {
+            writer.own.commits = found.commits;
+            writer.relaxed.clear();
+        }
+        let Some(kept) = found.commits.checked_sub(writer.durable) else {
+            return Err(Fault::Damaged("it has lost commits that were on disk".into()));
+        };
+        let kept = usize::try_from(kept).unwrap_or(usize::MAX).min(writer.relaxed.len());
+        writer.relaxed.drain(..kept);
+        writer.relaxed_bytes = writer.relaxed.iter().flatten().map(Change::len).sum();
+        writer.durable = found.commits;
+        for (commits, changes) in (found.commits.saturating_add(1)..).zip(&writer.relaxed) {
+            let own = Own { commits, ..writer.own };
+            guard(|| tables::write(&db, changes, own, Durability::Relaxed))?;
+        }
+        *slot = Some(db);
+        Ok(())
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    let mut maker = fs::DirBuilder::new();
+    maker.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut maker, 0o700);
+    maker.create(folder)
+}
+
+/// Makes an empty database and only then gives it its name.
+fn create(folder: &Path, path: &Path) -> std::result::Result<(), Fault> {
+    let new = folder.join(NEW_FILE);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    drop(options.open(&new)?);
+    let salt = random().map_err(|error| Fault::Io(error.message().to_owned()))?;
+    let own = Own { format: FORMAT, commits: 0, salt };
+    guard(|| {
+        let db = builder().create(&new)?;
+        tables::write(&db, &[], own, Durability::Strict)
+    })?;
+    fs::rename(&new, path)?;
+    // A folder is made durable by itself; only Unix can say so.
+    #[cfg(unix)]
+    fs::File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+/// Opens the file and reads the store's own facts.
+fn open_file(opener: &Opener, path: &Path) -> std::result::Result<(Database, Own), Fault> {
+    let (db, own) = guard(|| {
+        let db = opener(path)?;
+        let own = tables::own(&db)?;
+        Ok((db, own))
+    })?;
+    match own {
+        Some(own) if own.format > FORMAT => Err(Fault::Newer(own.format)),
+        Some(own) => Ok((db, own)),
+        None => Err(Fault::Damaged("the store's own facts do not read back".into())),
+    }
+}
+
+fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::storage(format!("The system gave no random numbers: {error}; try again")))?;
+    Ok(u64::from_le_bytes(bytes))
+}
