@@ -282,7 +282,7 @@ proptest! {
         let block = encode_block(&commits).unwrap();
         let mut other = block.clone();
         let at = at % other.len();
-        other[at] ^= 1 << bit;
+        other[at] ^= 1_u8 << bit;
         // LZ4 can say the same in two ways; what counts is that nothing else passes under the signature.
         if let Ok(read) = decode_block(&other, VAULT) && verify_block(&read).is_ok() {
             prop_assert_eq!(read, as_read(commits));
@@ -334,7 +334,7 @@ proptest! {
     fn a_message_with_a_changed_byte_is_refused_or_encodes_again(message in message(), at in any::<usize>(), bit in 0..8) {
         let mut bytes = encoded(&message);
         let at = at % bytes.len();
-        bytes[at] ^= 1 << bit;
+        bytes[at] ^= 1_u8 << bit;
         if let Ok(other) = Message::decode(&bytes) {
             prop_assert_eq!(Message::decode(&encoded(&other)).unwrap(), other);
         }
@@ -361,7 +361,7 @@ fn a_block_closes_before_its_limits() {
         let before = builder.body_bytes();
         if !builder.push(&commit).unwrap() {
             assert_eq!(builder.body_bytes(), before);
-            assert!(before + 700 < MAX_BLOCK_BYTES && before + 740 > MAX_BLOCK_BYTES, "{before}");
+            assert!(before <= MAX_BLOCK_BYTES && before + 720 > MAX_BLOCK_BYTES, "{before}");
             assert_eq!(decode_block(&builder.finish().unwrap(), VAULT).unwrap().len(), builder.events() as usize);
             return;
         }
@@ -399,7 +399,7 @@ fn a_snapshot_block_and_a_newer_format_are_not_supported_yet() {
 
 #[test]
 fn a_small_edit_in_a_block_costs_at_most_twelve_bytes_over_its_value() {
-    let contents: Vec<_> = (0..500_u64)
+    let contents = (0..500_u64)
         .map(|n| ((1_000 + n * 7) << 16, vec![], None, vec![set((n % 50).into(), "title", "x".repeat(25))]));
     let commits = chain(1, contents.collect());
     let mut builder = BlockBuilder::new(VAULT, &log());
