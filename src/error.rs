@@ -146,6 +146,7 @@ impl std::error::Error for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test;
 
     #[test]
     fn codes_survive_the_wire_and_have_unique_names() {

@@ -28,3 +28,9 @@ pub mod store;
 pub mod transport;
 pub mod types;
 pub mod wire;
+
+// The core's unit tests run natively and in wasm: `use crate::test;` picks the attribute.
+#[cfg(all(test, not(target_arch = "wasm32")))]
+pub(crate) use core::prelude::v1::test;
+#[cfg(all(test, target_arch = "wasm32"))]
+pub(crate) use wasm_bindgen_test::wasm_bindgen_test as test;

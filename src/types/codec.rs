@@ -134,6 +134,7 @@ fn truncated() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test;
 
     #[test]
     fn numbers_read_back_and_are_written_as_postcard_writes_them() {

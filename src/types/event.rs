@@ -175,12 +175,16 @@ impl Event {
     /// Appends the event.
     pub fn encode(&self, out: &mut Vec<u8>, names: &mut impl WriteNames) {
         names.entity(out, &self.entity);
-        put_varint(out, self.seen.len() as u64);
-        for (log, seq) in &self.seen {
-            names.log(out, log);
-            put_varint(out, *seq);
+        // One byte for what nearly every event is: one operation, and nothing newly seen.
+        let more_ops = (self.ops.len() as u64).saturating_sub(1);
+        put_varint(out, more_ops << 1 | u64::from(!self.seen.is_empty()));
+        if !self.seen.is_empty() {
+            put_varint(out, self.seen.len() as u64);
+            for (log, seq) in &self.seen {
+                names.log(out, log);
+                put_varint(out, *seq);
+            }
         }
-        put_varint(out, self.ops.len() as u64);
         for op in &self.ops {
             encode_op(op, out, names);
         }
@@ -189,19 +193,10 @@ impl Event {
     /// Reads an event; `own` is the log that it stands in.
     pub fn decode(reader: &mut Reader<'_>, names: &mut impl ReadNames, own: &LogId) -> Result<Self> {
         let entity = names.entity(reader)?;
-        let count = reader.count(MAX_SEEN, "logs that an event has seen")?;
-        let mut seen = Seen::new();
-        for _ in 0..count {
-            let log = names.log(reader)?;
-            let seq = reader.varint()?;
-            if log == *own || seq == 0 || seen.last().is_some_and(|(last, _)| *last >= log) {
-                return Err(Error::protocol("a clock out of order, or that names its own log"));
-            }
-            seen.push((log, seq));
-        }
-        let count = reader.count(MAX_OPS, "operations of an event")?;
-        if count == 0 {
-            return Err(Error::protocol("an event without an operation"));
+        let shape = reader.bounded(MAX_OPS * 2 - 1, "operations of an event")?;
+        let (count, mut seen) = (shape / 2 + 1, Seen::new());
+        if shape % 2 == 1 {
+            decode_seen(reader, names, own, &mut seen)?;
         }
         let mut ops = Vec::with_capacity(count.min(16));
         for _ in 0..count {
@@ -209,6 +204,22 @@ impl Event {
         }
         Ok(Self { entity, seen, ops })
     }
+}
+
+fn decode_seen(reader: &mut Reader<'_>, names: &mut impl ReadNames, own: &LogId, seen: &mut Seen) -> Result<()> {
+    let count = reader.count(MAX_SEEN, "logs that an event has seen")?;
+    if count == 0 {
+        return Err(Error::protocol("a clock without entries"));
+    }
+    for _ in 0..count {
+        let log = names.log(reader)?;
+        let seq = reader.varint()?;
+        if log == *own || seq == 0 || seen.last().is_some_and(|(last, _)| *last >= log) {
+            return Err(Error::protocol("a clock out of order, or that names its own log"));
+        }
+        seen.push((log, seq));
+    }
+    Ok(())
 }
 
 fn encode_op(op: &FieldOp, out: &mut Vec<u8>, names: &mut impl WriteNames) {

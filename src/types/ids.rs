@@ -261,6 +261,7 @@ pub struct LogName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test;
 
     #[test]
     fn a_peer_id_reads_back_from_its_text() {

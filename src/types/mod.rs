@@ -10,7 +10,9 @@ mod time;
 mod value;
 
 pub use clock::{Dot, VectorClock};
-pub use commit::{Commit, CommitHeader, Keypair, Signature, StandsFor, events_hash, verify};
+pub use commit::{
+    Commit, CommitHeader, Keypair, LogKey, Signature, StandsFor, encoded_events_hash, events_hash, verify,
+};
 pub use event::{Event, FieldKind, FieldOp, InFull, ReadNames, Seen, WriteNames};
 pub use ids::{EntityId, EntityType, Epoch, FieldName, Hash, LogId, LogName, PeerId, VaultId};
 pub use time::{Hlc, HybridTimestamp, Instant};

@@ -98,6 +98,7 @@ fn clamp_wall(wall: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test;
 
     fn at(wall: u64) -> Instant {
         Instant { mono: 0, wall }

@@ -239,6 +239,7 @@ impl From<f64> for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test;
 
     #[test]
     fn values_read_back() {

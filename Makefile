@@ -1,0 +1,67 @@
+# `make help` lists the targets. What they need, `make setup` installs.
+
+# One set of features for lint, doc and test, so that the dependencies are compiled once for each kind of build.
+FEATURES     ?= cli,sim
+SEEDS        ?= 1000
+FUZZ_SECONDS ?= 60
+CARGO        ?= cargo
+
+# The tools that scripts/setup installs come first on PATH, whether it has run already or not.
+TOOLS := $(or $(PRIVSTACK_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/privstack-sync/tools)
+export PATH := $(TOOLS)/bin:$(PATH)
+
+.PHONY: help setup demo demo-native test lint doc test-native wasm package sim mutants bench bench-sync fuzz clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what the targets below need (a second run does nothing)
+	@scripts/setup native wasm checks
+
+demo: demo-native ## the main job on real files: two devices edit the same notes and agree (NOTES=DIR)
+
+demo-native:
+	@scripts/setup native
+	@scripts/demo
+
+test: ## every test: lint, doc, test-native, wasm, package; the time of each
+	@scripts/parts setup lint doc test-native wasm package
+
+lint: ## formatting, clippy, licences and sources of the dependencies
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --features $(FEATURES) --all-targets -- -D warnings
+	$(CARGO) deny --locked --log-level error check --hide-inclusion-graph bans licenses sources
+
+doc: ## the API's documentation, without warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --features $(FEATURES) --lib --no-deps
+
+test-native: ## unit, integration, property tests and the fuzz corpus, natively
+	$(CARGO) test --locked --features $(FEATURES)
+
+wasm: ## the core for wasm32: build, unit tests and a short simulation under Node
+	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(CURDIR)/scripts/wasm-run-some \
+	    scripts/wasm-cargo test --locked --target wasm32-unknown-unknown --no-default-features --features text,sim --lib
+
+package: ## the packed crate builds in an empty project
+	scripts/check-package
+
+sim: ## the simulation, SEEDS=100000 for many
+	$(CARGO) run --release --locked --features sim --example sim -- --seeds $(SEEDS)
+
+mutants: ## do the tests notice broken rules? (tests/mutations)
+	scripts/mutants
+
+bench: ## all benchmarks
+	$(CARGO) bench --locked --features $(FEATURES)
+
+bench-sync: ## whole syncs, also into target/bench-sync.jsonl (QUICK=1: under a minute)
+	$(CARGO) bench --locked --bench sync
+
+fuzz: ## each fuzz target for FUZZ_SECONDS=60 (needs cargo-fuzz)
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "run: cargo install cargo-fuzz --locked"; exit 1; }
+	@set -e; for target in $$(RUSTC_BOOTSTRAP=1 cargo fuzz list); do \
+	    echo "=== $$target"; RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); done
+
+clean: ## remove what was built
+	$(CARGO) clean
