@@ -1,7 +1,25 @@
 //! How field operations merge: an event and an entity's state in, the new state out (DESIGN section 4).
 
+mod check;
+mod counter;
 mod edit;
+mod life;
+mod logs;
+mod opaque;
+mod page;
+mod prepare;
+mod read;
+mod register;
+mod set;
+mod state;
+mod text;
+mod updates;
 mod view;
 
+pub use check::check_event;
 pub use edit::Edit;
+pub use logs::{EventAt, LogIx, LogTable};
+pub use page::{decode_page, encode_page};
+pub use state::{Changed, EntityState, EventApplicator};
+pub use text::{MAX_TEXT_SESSIONS, text_client_id};
 pub use view::{EntityView, FieldValue, Mark};

@@ -1,0 +1,98 @@
+//! Cache pages: the states of several entities as bytes. Numbers of logs stand in them as they are on this device.
+
+use std::collections::BTreeSet;
+
+use super::counter::Counter;
+use super::life::{Logs, out_of_order};
+use super::register::Register;
+use super::set::{EarlyRemovals, Set};
+use super::state::{EntityState, Field, FieldState};
+use super::updates::Updates;
+use crate::error::Result;
+use crate::types::codec::{Reader, put_bytes, put_varint};
+use crate::types::limits::MAX_NAME_BYTES;
+use crate::types::{EntityId, FieldName};
+
+impl EntityState {
+    /// Appends the state: equal states give equal bytes, in whatever order their events came.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.logs.encode(out);
+        put_varint(out, self.fields.len() as u64);
+        for field in &self.fields {
+            put_bytes(out, field.name.as_str().as_bytes());
+            out.push(field.state.kind() as u8);
+            match &field.state {
+                FieldState::Register(register) => register.encode(out),
+                FieldState::Counter(counter) => counter.encode(out),
+                FieldState::Set(set) => set.encode(out),
+                FieldState::Text(updates) | FieldState::Opaque(updates) => updates.encode(out),
+            }
+        }
+        match &self.early {
+            None => put_varint(out, 0),
+            Some(early) => early.encode(out),
+        }
+    }
+
+    /// Reads what [`EntityState::encode`] wrote; anything else is an error.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        Self::decode_sharing(reader, &mut BTreeSet::new())
+    }
+
+    /// `names` keeps one copy of each field's name for all entities of a page.
+    fn decode_sharing(reader: &mut Reader<'_>, names: &mut BTreeSet<FieldName>) -> Result<Self> {
+        let logs = Logs::decode(reader)?;
+        let count = reader.count(usize::MAX, "fields of an entity")?;
+        let mut fields = Vec::<Field>::new();
+        for _ in 0..count {
+            let name = reader.text(MAX_NAME_BYTES, "a field name")?;
+            let name = match names.get(name) {
+                Some(known) => known.clone(),
+                None => {
+                    let name = FieldName::new(name)?;
+                    names.insert(name.clone());
+                    name
+                }
+            };
+            let state = match reader.byte()? {
+                0 => FieldState::Register(Register::decode(reader)?),
+                1 => FieldState::Counter(Box::new(Counter::decode(reader)?)),
+                2 => FieldState::Set(Box::new(Set::decode(reader)?)),
+                3 => FieldState::Text(Box::new(Updates::decode(reader)?)),
+                4 => FieldState::Opaque(Box::new(Updates::decode(reader)?)),
+                _ => return Err(out_of_order()),
+            };
+            if fields.last().is_some_and(|last| (&last.name, last.state.kind()) >= (&name, state.kind())) {
+                return Err(out_of_order());
+            }
+            fields.push(Field { name, state });
+        }
+        fields.shrink_to_fit();
+        let early = EarlyRemovals::decode(reader)?;
+        Ok(Self { logs, fields, early: (!early.is_empty()).then(|| Box::new(early)) })
+    }
+}
+
+/// The bytes of a cache page.
+pub fn encode_page(entities: &[(EntityId, EntityState)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(&mut out, entities.len() as u64);
+    for (id, state) in entities {
+        out.extend_from_slice(&id.0);
+        state.encode(&mut out);
+    }
+    out
+}
+
+/// Reads [`encode_page`]; a page that is anything else is an error, and is to be built again.
+pub fn decode_page(bytes: &[u8]) -> Result<Vec<(EntityId, EntityState)>> {
+    let mut reader = Reader::new(bytes);
+    let mut names = BTreeSet::new();
+    let mut entities = Vec::new();
+    for _ in 0..reader.count(usize::MAX, "entities of a page")? {
+        let id = EntityId(reader.array()?);
+        entities.push((id, EntityState::decode_sharing(&mut reader, &mut names)?));
+    }
+    reader.finish()?;
+    Ok(entities)
+}

@@ -1,0 +1,59 @@
+//! Texts: Yjs documents, one per (entity, field), kept as their updates.
+
+mod update;
+
+pub use update::check_update;
+
+use super::edit::Edit;
+use super::logs::LogTable;
+use super::updates::Updates;
+use super::view::Mark;
+use crate::error::{Error, ErrorCode, Result};
+use crate::types::FieldName;
+use crate::types::codec::put_varint;
+use crate::types::{Hash, LogId};
+
+/// Sessions of a log; client ids have 12 bits for them.
+pub const MAX_TEXT_SESSIONS: u16 = 1 << 12;
+
+/// The Yjs client id for texts that a log's author edits: 41 bits of hash(author, epoch), 12 of a session number
+/// (taken modulo [`MAX_TEXT_SESSIONS`]) that is never used again. 53 bits, so that JavaScript can hold it.
+pub fn text_client_id(log: LogId, session: u16) -> u64 {
+    client_author(&log) << 12 | u64::from(session % MAX_TEXT_SESSIONS)
+}
+
+/// The 41 bits that all client ids of a log share.
+pub(super) fn client_author(log: &LogId) -> u64 {
+    let mut bytes = log.author.0.to_vec();
+    put_varint(&mut bytes, log.epoch.0);
+    Hash::derive("privstack-sync 2026-11 text client of a log", &bytes).short() >> 23
+}
+
+/// The author's bits of a client id.
+pub(super) fn author_of_client(client: u64) -> u64 {
+    client >> 12
+}
+
+/// Edits of the texts of one event.
+pub(super) struct TextEdits;
+
+impl TextEdits {
+    pub fn new(_client: u64) -> Self {
+        Self
+    }
+
+    pub fn edit(
+        &mut self,
+        _field: &FieldName,
+        _edit: &Edit,
+        _held: Option<&Updates>,
+        _logs: &LogTable,
+    ) -> Result<Option<Vec<u8>>> {
+        Err(Error::new(ErrorCode::Unsupported, "this build has no texts (feature `text`)"))
+    }
+}
+
+/// A text as it reads.
+pub(super) fn read(_updates: &Updates, _logs: &LogTable) -> (String, Vec<Mark>) {
+    (String::new(), Vec::new())
+}
