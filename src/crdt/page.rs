@@ -84,6 +84,17 @@ pub fn encode_page(entities: &[(EntityId, EntityState)]) -> Vec<u8> {
     out
 }
 
+/// The same from states that are encoded already.
+pub fn join_page(entities: Vec<(EntityId, Vec<u8>)>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(entities.iter().map(|(_, state)| state.len() + 16).sum::<usize>() + 4);
+    put_varint(&mut out, entities.len() as u64);
+    for (id, state) in entities {
+        out.extend_from_slice(&id.0);
+        out.extend_from_slice(&state);
+    }
+    out
+}
+
 /// Reads [`encode_page`]; a page that is anything else is an error, and is to be built again.
 pub fn decode_page(bytes: &[u8]) -> Result<Vec<(EntityId, EntityState)>> {
     let mut reader = Reader::new(bytes);

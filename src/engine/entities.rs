@@ -1,0 +1,279 @@
+//! Entity state in memory: what is dirty since the last checkpoint, and a bounded cache of the rest.
+//!
+//! State is a cache of the blocks (DESIGN section 5). An event for an entity whose page is not in memory waits in line
+//! until the page is read, by a reader or by the next checkpoint: applying a block reads nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::layout::TypeIx;
+use crate::crdt::{EntityState, EventAt, LogTable, join_page};
+use crate::types::{EntityId, Event};
+
+/// An entity by type and id.
+pub type Key = (TypeIx, EntityId);
+
+/// Bytes of states that may stay in memory though they are on disk.
+const CLEAN_BYTES: usize = 64 << 20;
+/// A page splits when it has more entities.
+const PAGE_ENTITIES: usize = 128;
+/// A page splits when it has more bytes, so far as its entities allow.
+const PAGE_BYTES: usize = 64 << 10;
+/// How many entities a page has after a split.
+const PAGE_FILL: usize = 64;
+
+/// A state in memory, and whether it differs from the page on disk.
+#[derive(Default, Debug)]
+struct Loaded {
+    state: EntityState,
+    dirty: bool,
+}
+
+/// An event whose entity's page has not been read: the commit's events, the event's place there.
+type Waiting = (Arc<[Event]>, EventAt);
+
+/// All entity state that is in memory, and where the rest is.
+#[derive(Default, Debug)]
+pub struct Entities {
+    loaded: HashMap<Key, Loaded>,
+    waiting: BTreeMap<Key, Vec<Waiting>>,
+    /// Of each type, the first ids of its pages, ascending.
+    pages: BTreeMap<TypeIx, Vec<EntityId>>,
+    clean_bytes: usize,
+    /// Events applied or waiting since the last checkpoint.
+    pub dirty_events: u64,
+}
+
+impl Entities {
+    /// Takes the page directory of a type from the store.
+    pub fn set_directory(&mut self, ty: TypeIx, firsts: Vec<EntityId>) {
+        self.pages.insert(ty, firsts);
+    }
+
+    /// The page directory of a type.
+    pub fn directory(&self, ty: TypeIx) -> &[EntityId] {
+        self.pages.get(&ty).map_or(&[], Vec::as_slice)
+    }
+
+    /// The first id of the page that an entity lives on, if the type has one that reaches so far down.
+    pub fn page_of(&self, (ty, id): &Key) -> Option<EntityId> {
+        let firsts = self.pages.get(ty)?;
+        let after = firsts.partition_point(|first| first <= id);
+        firsts.get(after.checked_sub(1)?).copied()
+    }
+
+    /// Where the page that starts at `first` ends: the first id of the next page.
+    fn page_end(&self, ty: TypeIx, first: &EntityId) -> Option<EntityId> {
+        let firsts = self.directory(ty);
+        firsts.get(firsts.partition_point(|known| known <= first)).copied()
+    }
+
+    /// Whether an entity's state is in memory, or known to be nowhere else.
+    pub fn is_loaded(&self, key: &Key) -> bool {
+        self.loaded.contains_key(key) || (!self.waiting.contains_key(key) && self.page_of(key).is_none())
+    }
+
+    /// An entity's state, if it is loaded; `None` also where there is no such entity.
+    pub fn get(&self, key: &Key) -> Option<&EntityState> {
+        self.loaded.get(key).map(|loaded| &loaded.state)
+    }
+
+    /// Says that an entity is nowhere in the store: one that was just made up.
+    pub fn know_absent(&mut self, key: Key) {
+        self.loaded.entry(key).or_default();
+    }
+
+    /// Applies the events of one commit, or lets them wait for their pages.
+    pub fn apply(&mut self, ty: TypeIx, events: &Arc<[Event]>, at: EventAt, logs: &mut LogTable) {
+        self.dirty_events += events.len() as u64;
+        for (index, event) in (0..).zip(events.iter()) {
+            let at = EventAt { index, ..at };
+            let key = (ty, event.entity);
+            if let Some(loaded) = self.loaded.get_mut(&key) {
+                loaded.state.apply(event, &at, logs);
+                if !std::mem::replace(&mut loaded.dirty, true) {
+                    self.clean_bytes = self.clean_bytes.saturating_sub(loaded.state.memory_bytes());
+                }
+            } else if self.page_of(&key).is_some() {
+                self.waiting.entry(key).or_default().push((events.clone(), at));
+            } else {
+                let loaded = self.loaded.entry(key).or_default();
+                loaded.state.apply(event, &at, logs);
+                loaded.dirty = true;
+            }
+        }
+    }
+
+    /// Takes in a page that was read: what waited for it is applied, and the entities that are `wanted` stay.
+    pub fn load_page(
+        &mut self,
+        ty: TypeIx,
+        first: EntityId,
+        page: Vec<(EntityId, EntityState)>,
+        wanted: impl Fn(&EntityId) -> bool,
+        logs: &mut LogTable,
+    ) {
+        let mut page: BTreeMap<EntityId, EntityState> = page.into_iter().collect();
+        let mut waiting = self.waiting.split_off(&(ty, first));
+        let end = self.page_end(ty, &first).map_or((TypeIx(ty.0.saturating_add(1)), EntityId([0; 16])), |id| (ty, id));
+        self.waiting.append(&mut waiting.split_off(&end));
+        for ((_, id), events) in waiting {
+            let mut state = page.remove(&id).unwrap_or_default();
+            for (events, at) in events {
+                if let Some(event) = events.get(at.index as usize) {
+                    state.apply(event, &at, logs);
+                }
+            }
+            self.loaded.insert((ty, id), Loaded { state, dirty: true });
+        }
+        for (id, state) in page {
+            if wanted(&id) && !self.loaded.contains_key(&(ty, id)) {
+                self.clean_bytes += state.memory_bytes();
+                self.loaded.insert((ty, id), Loaded { state, dirty: false });
+            }
+        }
+    }
+
+    /// Replaces states that were folded again from their blocks.
+    pub fn replace(&mut self, ty: TypeIx, states: impl IntoIterator<Item = (EntityId, EntityState)>) {
+        for (id, state) in states {
+            self.waiting.remove(&(ty, id));
+            self.loaded.insert((ty, id), Loaded { state, dirty: true });
+        }
+    }
+
+    /// The loaded entities of a type, in no order, for readers that lay them over the pages.
+    pub fn in_memory(&self, ty: TypeIx) -> impl Iterator<Item = (&EntityId, &EntityState)> {
+        self.loaded.iter().filter(move |((of, _), _)| *of == ty).map(|((_, id), loaded)| (id, &loaded.state))
+    }
+
+    /// The pages that must be read before `keys` are all loaded.
+    pub fn pages_for<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> Vec<(TypeIx, EntityId)> {
+        let unread = keys.into_iter().filter(|key| !self.is_loaded(key));
+        sorted(unread.filter_map(|key| Some((key.0, self.page_of(key)?))).collect())
+    }
+
+    /// The pages of a type that events wait for.
+    pub fn pages_waited_for(&self, ty: TypeIx) -> Vec<(TypeIx, EntityId)> {
+        self.pages_for(self.waiting.keys().filter(|key| key.0 == ty))
+    }
+
+    /// The pages that a checkpoint rewrites.
+    pub fn dirty_pages(&self) -> Vec<(TypeIx, EntityId)> {
+        let dirty = self.loaded.iter().filter(|(_, loaded)| loaded.dirty).map(|(key, _)| key);
+        sorted(dirty.chain(self.waiting.keys()).filter_map(|key| Some((key.0, self.page_of(key)?))).collect())
+    }
+
+    /// Puts all dirty states into pages; `old` are those that [`Entities::dirty_pages`] named, and nothing waits any
+    /// more. Everything is clean afterwards.
+    pub fn checkpoint(&mut self, mut old: BTreeMap<(TypeIx, EntityId), Vec<(EntityId, EntityState)>>) -> Pages {
+        let mut by_page: BTreeMap<(TypeIx, Option<EntityId>), Vec<EntityId>> = BTreeMap::new();
+        for (key, _) in self.loaded.iter().filter(|(_, loaded)| loaded.dirty) {
+            by_page.entry((key.0, self.page_of(key))).or_default().push(key.1);
+        }
+        let mut pages = Pages::default();
+        for ((ty, first), ids) in by_page {
+            let mut merged: BTreeMap<EntityId, Vec<u8>> = BTreeMap::new();
+            if let Some(first) = first {
+                for (id, state) in old.remove(&(ty, first)).unwrap_or_default() {
+                    merged.insert(id, encode(&state));
+                }
+            }
+            for id in ids {
+                if let Some(state) = self.get(&(ty, id)) {
+                    merged.insert(id, encode(state));
+                }
+            }
+            let new = split(merged);
+            let directory = self.pages.entry(ty).or_default();
+            if let Some(first) = first {
+                if let Ok(place) = directory.binary_search(&first) {
+                    directory.remove(place);
+                }
+                if !new.iter().any(|(id, _)| *id == first) {
+                    pages.delete.push((ty, first));
+                }
+            }
+            let firsts: Vec<EntityId> = new.iter().map(|(id, _)| *id).collect();
+            let place = firsts.first().map_or(0, |id| directory.partition_point(|known| known < id));
+            directory.splice(place..place, firsts.iter().copied());
+            if first.is_none_or(|first| firsts != [first]) && !pages.directories.contains(&ty) {
+                pages.directories.push(ty);
+            }
+            pages.put.extend(new.into_iter().map(|(id, bytes)| (ty, id, bytes)));
+        }
+        for loaded in self.loaded.values_mut().filter(|loaded| loaded.dirty) {
+            loaded.dirty = false;
+            self.clean_bytes += loaded.state.memory_bytes();
+        }
+        self.dirty_events = 0;
+        self.evict();
+        pages
+    }
+
+    /// Lets go of clean states, in no order, until half of the bound is free.
+    pub fn evict(&mut self) {
+        if self.clean_bytes <= CLEAN_BYTES {
+            return;
+        }
+        let mut kept = 0;
+        self.loaded.retain(|_, loaded| {
+            let bytes = loaded.state.memory_bytes();
+            let keep = loaded.dirty || kept + bytes <= CLEAN_BYTES / 2;
+            kept += if keep && !loaded.dirty { bytes } else { 0 };
+            keep
+        });
+        self.clean_bytes = kept;
+    }
+}
+
+fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort_unstable();
+    items.dedup();
+    items
+}
+
+/// What a checkpoint writes.
+#[derive(Default, Debug)]
+pub struct Pages {
+    /// Pages with their first id.
+    pub put: Vec<(TypeIx, EntityId, Vec<u8>)>,
+    /// Pages that are gone.
+    pub delete: Vec<(TypeIx, EntityId)>,
+    /// Types whose directory is to be written.
+    pub directories: Vec<TypeIx>,
+}
+
+fn encode(state: &EntityState) -> Vec<u8> {
+    let mut out = Vec::new();
+    state.encode(&mut out);
+    out
+}
+
+/// Cuts the entities of a page into pages.
+fn split(entities: BTreeMap<EntityId, Vec<u8>>) -> Vec<(EntityId, Vec<u8>)> {
+    let bytes: usize = entities.values().map(Vec::len).sum();
+    let fits = entities.len() <= PAGE_ENTITIES && bytes <= PAGE_BYTES;
+    let mut pages = Vec::new();
+    let mut page: Vec<(EntityId, Vec<u8>)> = Vec::new();
+    let mut size = 0;
+    for (id, state) in entities {
+        if !fits && !page.is_empty() && (page.len() >= PAGE_FILL || size + state.len() > PAGE_BYTES) {
+            pages.push(close(std::mem::take(&mut page)));
+            size = 0;
+        }
+        size += state.len();
+        page.push((id, state));
+    }
+    if !page.is_empty() {
+        pages.push(close(page));
+    }
+    pages
+}
+
+fn close(page: Vec<(EntityId, Vec<u8>)>) -> (EntityId, Vec<u8>) {
+    let first = page.first().map_or(EntityId([0; 16]), |(id, _)| *id);
+    (first, join_page(page))
+}
