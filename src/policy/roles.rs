@@ -21,3 +21,18 @@ pub enum PolicyKind {
     /// Roles, teams and access lists per type; what is not allowed is denied.
     Enterprise,
 }
+
+/// A team of an enterprise vault, by a name that the vault's Admins chose.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct TeamId(pub String);
+
+/// Who may read, and with a role that writes also write, the entities of one type in an enterprise vault.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct EntityAcl {
+    /// The type.
+    pub entity_type: String,
+    /// The roles that it admits.
+    pub allowed_roles: Vec<SyncRole>,
+    /// The team that it admits only, if any.
+    pub team_id: Option<TeamId>,
+}
