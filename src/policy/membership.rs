@@ -318,10 +318,12 @@ impl Membership {
         Ok(op)
     }
 
-    /// The grants that make devices members in the evaluation of all operations, as (device, operation).
-    pub(super) fn effective_grants(&self) -> impl Iterator<Item = (PeerId, &Op)> {
-        (self.nodes.iter().filter(|node| node.right.is_some()))
-            .filter_map(|node| node.op.grant().map(|(peer, ..)| (peer, &node.op)))
+    /// The effective grants of one device, in the order of arrival.
+    pub(super) fn effective_grants(&self, peer: &PeerId) -> impl Iterator<Item = &Op> {
+        (self.named.get(peer).into_iter().flatten())
+            .filter_map(|number| self.nodes.get(*number))
+            .filter(|node| node.right.is_some())
+            .map(|node| &node.op)
     }
 
     fn node(&self, hash: &Hash) -> Option<(usize, &Node)> {

@@ -1,0 +1,161 @@
+//! `valid`: the one function that decides which commits of a log count. It is pure: the same facts, fork proofs and
+//! membership operations give the same answer on every replica, in whatever order they came (DESIGN section 7).
+//!
+//! Validity decides whether a commit is applied, never whether it is stored.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::membership::Membership;
+use crate::types::{EntityType, Hash, PeerId};
+
+/// What `valid` needs to know of one log. Numbers beyond `tip` and number 0 are ignored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogFacts {
+    /// Whose log.
+    pub author: PeerId,
+    /// The type of its entities.
+    pub entity_type: EntityType,
+    /// The last commit held.
+    pub tip: u64,
+    /// From which commit on the author named which membership heads, ascending by number. The first starts at 1.
+    pub segments: Vec<(u64, Arc<[Hash]>)>,
+    /// The last commit that two branches share, where a fork is proven.
+    pub forked_after: Option<u64>,
+    /// Commits that are invalid in themselves: a time beyond the year 6000, a text update under another author's
+    /// client id.
+    pub bad: Vec<u64>,
+    /// Authors that commits name in clocks, each where it is named first (or more often): a commit is invalid unless an
+    /// operation in the past of its heads names them.
+    pub named: Vec<(u64, PeerId)>,
+    /// Commits made again that stand for an original, and whether they give way: the original counts, or another copy
+    /// of it with a lower (epoch, seq).
+    pub copies: Vec<(u64, bool)>,
+}
+
+/// Why a commit does not count.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Refusal {
+    /// It lies beyond the point where its log has two branches.
+    Forked,
+    /// It names membership heads that are not held yet; it may count once they come.
+    HeadsMissing,
+    /// Its membership heads do not have those of an earlier commit of its log in their past.
+    HeadsWentBack,
+    /// Its author is no member by the membership operations that it names.
+    NotMember,
+    /// Its author is a member, but may not write this type.
+    MayNotWrite,
+    /// It is invalid in itself, or names an author that no operation it knows has added.
+    Bad,
+    /// It is a copy of a commit that counts itself.
+    StandsForCounting,
+}
+
+/// Which commits of a log count; half-open ranges of numbers, ascending, as long as they can be.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Validity {
+    /// Those that count.
+    pub counts: Vec<Range<u64>>,
+    /// All others, and why.
+    pub refused: Vec<(Range<u64>, Refusal)>,
+}
+
+impl Validity {
+    /// Whether a commit counts.
+    pub fn is_valid(&self, seq: u64) -> bool {
+        let after = self.counts.partition_point(|range| range.end <= seq);
+        self.counts.get(after).is_some_and(|range| range.contains(&seq))
+    }
+
+    /// Why a commit does not count; `None` where it does, or is not held.
+    pub fn refusal(&self, seq: u64) -> Option<Refusal> {
+        let after = self.refused.partition_point(|(range, _)| range.end <= seq);
+        self.refused.get(after).filter(|(range, _)| range.contains(&seq)).map(|(_, refusal)| *refusal)
+    }
+
+    fn push(&mut self, range: Range<u64>, refusal: Option<Refusal>) {
+        if range.is_empty() {
+            return;
+        }
+        match refusal {
+            None => match self.counts.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => self.counts.push(range),
+            },
+            Some(refusal) => match self.refused.last_mut() {
+                Some((last, why)) if last.end == range.start && *why == refusal => last.end = range.end,
+                _ => self.refused.push((range, refusal)),
+            },
+        }
+    }
+}
+
+/// Decides which commits of a log count.
+pub fn valid(facts: &LogFacts, membership: &Membership) -> Validity {
+    let end = facts.tip.saturating_add(1);
+    let forked_from = facts.forked_after.map_or(end, |last| last.saturating_add(1)).min(end);
+
+    // Commits that are refused one by one, by number.
+    let mut single: BTreeMap<u64, Refusal> = BTreeMap::new();
+    for (seq, gives_way) in &facts.copies {
+        if *gives_way {
+            single.insert(*seq, Refusal::StandsForCounting);
+        }
+    }
+    for (seq, peer) in &facts.named {
+        let segment = facts.segments.partition_point(|(first, _)| first <= seq).checked_sub(1);
+        let heads = segment.and_then(|segment| facts.segments.get(segment));
+        // Where heads are missing the whole segment is refused for that.
+        if heads.is_some_and(|(_, heads)| membership.named_in_past(heads, peer) == Some(false)) {
+            single.insert(*seq, Refusal::Bad);
+        }
+    }
+    single.extend(facts.bad.iter().map(|seq| (*seq, Refusal::Bad)));
+
+    let mut validity = Validity::default();
+    let mut next = 1;
+    let mut before: &[Hash] = &[];
+    for (index, (first, heads)) in facts.segments.iter().enumerate() {
+        let until = facts.segments.get(index + 1).map_or(end, |(first, _)| *first).min(forked_from);
+        // A gap before the first segment: nothing says which heads these commits name.
+        let start = (*first).max(next).min(forked_from);
+        validity.push(next..start, Some(Refusal::HeadsMissing));
+        let refusal = segment_refusal(facts, membership, before, heads);
+        if !matches!(refusal, Some(Refusal::HeadsWentBack)) {
+            before = heads;
+        }
+        next = start.max(until);
+        if refusal.is_some() {
+            validity.push(start..next, refusal);
+            continue;
+        }
+        let mut from = start;
+        for (seq, refusal) in single.range(start..next) {
+            validity.push(from..*seq, None);
+            validity.push(*seq..seq.saturating_add(1), Some(*refusal));
+            from = seq.saturating_add(1);
+        }
+        validity.push(from..next, None);
+    }
+    validity.push(next..forked_from, Some(Refusal::HeadsMissing));
+    validity.push(forked_from.max(1)..end, Some(Refusal::Forked));
+    validity
+}
+
+fn segment_refusal(facts: &LogFacts, membership: &Membership, before: &[Hash], heads: &[Hash]) -> Option<Refusal> {
+    if !membership.contains_all(heads) {
+        return Some(Refusal::HeadsMissing);
+    }
+    // An operation's whole past is held with it: heads that are not held cannot be in the past of these.
+    if !membership.advances(before, heads) {
+        return Some(Refusal::HeadsWentBack);
+    }
+    match membership.evaluate_at(heads) {
+        None => Some(Refusal::HeadsMissing),
+        Some(view) if view.role(&facts.author).is_none() => Some(Refusal::NotMember),
+        Some(view) if !view.may_write(facts.entity_type.as_str(), &facts.author) => Some(Refusal::MayNotWrite),
+        Some(_) => None,
+    }
+}
