@@ -63,6 +63,7 @@ struct Node {
 #[derive(Debug)]
 pub struct Membership {
     genesis: Genesis,
+    genesis_bytes: Arc<[u8]>,
     vault: VaultId,
     /// In the order of arrival, which is a causal one: parents come before children.
     nodes: Vec<Node>,
@@ -101,6 +102,7 @@ impl Membership {
             pasts: Mutex::default(),
             views: Mutex::default(),
             genesis,
+            genesis_bytes: op.encoded().clone(),
         };
         membership.push(op, Arc::default(), Some(Right::RootOrAdmin));
         Ok(membership)
@@ -109,6 +111,11 @@ impl Membership {
     /// The vault.
     pub fn vault(&self) -> VaultId {
         self.vault
+    }
+
+    /// The `Genesis` itself, encoded.
+    pub fn genesis_bytes(&self) -> &Arc<[u8]> {
+        &self.genesis_bytes
     }
 
     /// The facts of the `Genesis`.
@@ -236,6 +243,17 @@ impl Membership {
     /// All operations, encoded, parents before children.
     pub fn ops(&self) -> impl Iterator<Item = &Arc<[u8]>> {
         self.nodes.iter().map(|node| node.op.encoded())
+    }
+
+    /// The operations in the past of `heads`, these included, parents before children and `Genesis` first; `None` where
+    /// a head is not held.
+    pub fn past_ops(&self, heads: &[Hash]) -> Option<impl Iterator<Item = &Arc<[u8]>> + use<'_>> {
+        let past = self.past_of(heads)?;
+        Some(
+            (self.nodes.iter().enumerate())
+                .filter(move |(number, _)| past.contains(*number))
+                .map(|(_, node)| node.op.encoded()),
+        )
     }
 
     /// What a peer with these heads lacks, parents before children; `None` where it names one that is not held here.

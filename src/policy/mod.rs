@@ -1,17 +1,25 @@
 //! Who is a member, who may write and read what, and which commits count (DESIGN section 7).
 
 mod credential;
+mod invite;
 mod membership;
 mod op;
 mod op_set;
+mod recovery;
 mod roles;
+mod seal;
 mod sync_policy;
+#[cfg(test)]
+mod tests;
 mod valid;
 mod view;
 
+pub use invite::{INVITE_PREFIX, Invite, MAX_ADDRESS_BYTES, MAX_INVITE_ADDRESSES, MAX_INVITE_TEXT};
 pub use membership::{Inserted, MAX_BYTES, MAX_OPS, Membership};
 pub use op::{AddMember, Body, Genesis, NO_VAULT, Op, code};
+pub use recovery::{RECOVERY_WORDS, parse_recovery_words, recovery_words, root_keypair};
 pub use roles::{EntityAcl, PolicyKind, SyncRole, TeamId};
+pub use seal::{SEAL_OVERHEAD, open, seal};
 pub use sync_policy::{AuditAction, AuditDecision, EnterpriseSyncPolicy, PersonalSyncPolicy, SyncPolicy, sync_policy};
 pub use valid::{LogFacts, Refusal, Validity, valid};
 pub use view::{Member, View};

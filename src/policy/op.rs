@@ -325,3 +325,76 @@ fn read_policy(byte: u8) -> Result<PolicyKind> {
         _ => Err(Error::protocol(format!("no kind of policy has the number {byte}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::{genesis, key};
+    use super::*;
+
+    fn add(name: &str) -> Body {
+        Body::AddMember(AddMember { peer: key(2).peer_id(), role: SyncRole::Member, name: name.to_owned() })
+    }
+
+    fn sign(body: Body) -> Result<Op> {
+        Op::sign(&key(1), VaultId([4; 32]), vec![Hash([6; 32]), Hash([5; 32])], HybridTimestamp(7), body)
+    }
+
+    #[test]
+    fn operations_read_back_and_every_flipped_bit_is_found() {
+        for op in [genesis(PolicyKind::Enterprise), sign(add("phone")).unwrap(), sign(unknown(vec![1, 2])).unwrap()] {
+            assert_eq!(Op::decode(op.encoded()).unwrap(), op);
+            for at in 0..op.encoded().len() * 8 {
+                let mut flipped = op.encoded().to_vec();
+                flipped[at / 8] ^= 1 << (at % 8);
+                assert!(Op::decode(&flipped).is_err(), "bit {at}");
+            }
+            for end in 0..op.encoded().len() {
+                assert!(Op::decode(&op.encoded()[..end]).is_err());
+            }
+        }
+    }
+
+    fn unknown(bytes: Vec<u8>) -> Body {
+        Body::Unknown { code: code::SET_ROLE, bytes }
+    }
+
+    #[test]
+    fn what_may_not_be_read_cannot_be_made() {
+        assert!(sign(add(&"x".repeat(MAX_DEVICE_NAME_BYTES))).is_ok());
+        assert!(sign(add(&"x".repeat(MAX_DEVICE_NAME_BYTES + 1))).is_err());
+        assert!(sign(add("a\nb")).is_err());
+        assert!(sign(unknown(vec![0; MAX_MEMBERSHIP_OP_BYTES - 300])).is_ok());
+        let large = sign(unknown(vec![0; MAX_MEMBERSHIP_OP_BYTES])).unwrap_err();
+        assert_eq!(large.code(), crate::error::ErrorCode::TooLarge);
+        let parents = |count: u8| (0..count).map(|at| Hash([at; 32])).collect();
+        assert!(Op::sign(&key(1), VaultId([4; 32]), parents(64), HybridTimestamp(7), add("")).is_ok());
+        assert!(Op::sign(&key(1), VaultId([4; 32]), parents(65), HybridTimestamp(7), add("")).is_err());
+        assert!(Op::sign(&key(1), VaultId([4; 32]), parents(0), HybridTimestamp(7), add("")).is_err());
+        // A body under the code of another kind does not read as itself.
+        assert!(sign(Body::Unknown { code: code::GENESIS, bytes: vec![1] }).is_err());
+        assert!(sign(Body::Unknown { code: code::ADD_MEMBER, bytes: vec![1] }).is_err());
+        let Body::Genesis(facts) = genesis(PolicyKind::Personal).body else { panic!("no Genesis") };
+        assert!(Op::genesis(&key(1), facts, HybridTimestamp(7)).is_err(), "signed by another than the root");
+    }
+
+    #[test]
+    fn debug_output_shows_no_secret() {
+        assert!(!format!("{:?}", genesis(PolicyKind::Personal)).contains("77"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_reading_an_operation_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            at in 64..200_usize,
+            patch in prop::collection::vec(any::<u8>(), 0..12),
+        ) {
+            prop_assert!(Op::decode(&bytes).is_err());
+            let mut patched = sign(add("phone")).unwrap().encoded().to_vec();
+            patched.splice(at..at, patch.iter().copied());
+            prop_assert_eq!(Op::decode(&patched).is_ok(), patch.is_empty());
+        }
+    }
+}

@@ -136,7 +136,7 @@ fn decide(
         AuditAction::Receive { entity_type, peer } => (policy.can_receive(entity_type, peer), AuditDecision::Allow),
         AuditAction::Pair { by, peer, role } => {
             let named = || view.role(peer).is_some();
-            (view.role(by).is_some_and(|own| may_add(kind, own, *role, named)), pairing)
+            (*by == view.root || view.role(by).is_some_and(|own| may_add(kind, own, *role, named)), pairing)
         }
     };
     if allowed { decision } else { AuditDecision::Deny }
