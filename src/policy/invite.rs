@@ -283,7 +283,8 @@ mod tests {
     fn an_invite_reads_back_for_its_recipient_only_and_starts_a_membership_log() {
         let (membership, invite) = invite(3);
         let text = invite.to_text(&Zeroizing::new([8; 32])).unwrap();
-        let wrapped: String = text.chars().enumerate().flat_map(|(at, c)| [Some(c), (at % 70 == 69).then_some('\n')]).flatten().collect();
+        let wrapped: String =
+            text.chars().enumerate().flat_map(|(at, c)| [Some(c), (at % 70 == 69).then_some('\n')]).flatten().collect();
         let read = Invite::from_text(&format!("  {wrapped}\r\n"), &key(4)).unwrap();
         assert_eq!(read, invite);
         let (log, complete) = read.membership().unwrap();
@@ -301,7 +302,7 @@ mod tests {
     fn an_invite_whose_past_is_too_long_brings_the_chain_alone() {
         let (mut membership, _) = invite(1);
         for member in 100..250 {
-            let add = AddMember { peer: key(member).peer_id(), role: SyncRole::Member, name: String::new() };
+            let add = AddMember { peer: key(member).peer_id(), role: SyncRole::Member, name: "x".repeat(100) };
             membership.add_member(&key(1), add, HybridTimestamp(1)).unwrap();
         }
         let invite = Invite::new(&membership, key(249).peer_id(), Vec::new(), Zeroizing::new([7; 32])).unwrap();
@@ -338,7 +339,8 @@ mod tests {
         #[test]
         fn no_text_makes_reading_an_invite_panic(text in "\\PC*", coded in "[A-Za-z0-9_-]{0,400}") {
             prop_assert!(Invite::from_text(&text, &key(1)).is_err());
-            prop_assert!(Invite::from_text(&format!("{INVITE_PREFIX}{coded}"), &key(1)).is_err());
+            let coded = format!("{INVITE_PREFIX}{coded}");
+            prop_assert!(Invite::from_text(&coded, &key(1)).is_err());
         }
 
         #[test]

@@ -144,7 +144,7 @@ fn more_heads_than_a_commit_may_name_leave_the_authors_own_grant_and_earlier_hea
         let before = log.heads_for(&peer(own), &[]);
         assert_eq!(before.len(), 64);
         assert_eq!(log.evaluate_at(&before).unwrap().role(&peer(own)), Some(SyncRole::Member));
-        add(&mut log, own, &before, 200 + own / 2, SyncRole::Member);
+        add(&mut log, ADMIN, &start, 200 + own / 2, SyncRole::Member);
         let after = log.heads_for(&peer(own), &before);
         assert!(log.advances(&before, &after) && after.len() <= 64);
     }
@@ -240,7 +240,8 @@ fn heads_that_go_back_do_not_count_and_do_not_lower_the_bar() {
     let start = log.heads();
     let one = add(&mut log, ADMIN, &[], 2, SyncRole::Member);
     let side = add(&mut log, ADMIN, &start, 3, SyncRole::Member);
-    let got = valid(&facts(1, 50, &[(1, &[one]), (11, &start), (21, &[side]), (31, &[one.min(side), one.max(side)])]), &log);
+    let got =
+        valid(&facts(1, 50, &[(1, &[one]), (11, &start), (21, &[side]), (31, &[one.min(side), one.max(side)])]), &log);
     assert_eq!(got.counts, [1..11, 31..51]);
     assert_eq!(got.refused, [(11..31, Refusal::HeadsWentBack)]);
 }
@@ -266,10 +267,7 @@ fn access_entries_admit_roles_and_teams_and_several_are_a_union() {
         allowed_roles: roles.to_vec(),
         team_id: team.map(|team| TeamId(team.into())),
     };
-    view.acls.insert(
-        "note".into(),
-        vec![entry(&[SyncRole::Member], Some("blue")), entry(&[SyncRole::ReadOnly], None)],
-    );
+    view.acls.insert("note".into(), vec![entry(&[SyncRole::Member], Some("blue")), entry(&[SyncRole::ReadOnly], None)]);
     view.members.get_mut(&peer(2)).unwrap().teams.insert(TeamId("blue".into()));
     let may = |number| (view.may_read("note", &peer(number)), view.may_write("note", &peer(number)));
     assert_eq!(may(1), (true, false), "Admins read all, and write where an entry allows");
@@ -341,9 +339,10 @@ impl Naive<'_> {
             SyncRole::Member => {
                 let named = to == peer(ROOT)
                     || past.iter().any(|hash| self.ops[hash].grant().is_some_and(|(other, ..)| other == to));
-                let personal = self.ops.values().any(|op| {
-                    matches!(&op.body, Body::Genesis(genesis) if genesis.policy == PolicyKind::Personal)
-                });
+                let personal = self
+                    .ops
+                    .values()
+                    .any(|op| matches!(&op.body, Body::Genesis(genesis) if genesis.policy == PolicyKind::Personal));
                 (personal && role == SyncRole::Member && !named).then_some(SyncRole::Member)
             }
             SyncRole::ReadOnly => None,
