@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::ErrorCode;
+use crate::test;
 use crate::types::limits::{MAX_BATCH_SIZE, MAX_BLOCK_BYTES, MAX_FRAME_BYTES};
 use crate::types::{
     Commit, CommitHeader, Dot, EntityId, EntityType, Epoch, Event, FieldName, FieldOp, Hash, HybridTimestamp, Keypair,

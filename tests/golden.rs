@@ -1,0 +1,277 @@
+//! The bytes of the wire, frozen: today's build writes exactly what the files in `tests/golden` hold, and reads them.
+//!
+//! `GOLDEN_WRITE=1 cargo test --test golden` writes the files again. That is right only where a new version of the
+//! protocol or the format was made, never to make a test pass.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use privstack_sync::error::ErrorCode;
+use privstack_sync::types::{
+    Commit, CommitHeader, Dot, EntityId, EntityType, Epoch, Event, FieldName, FieldOp, Hash, HybridTimestamp, Keypair,
+    LogId, LogName, PeerId, StandsFor, Value, VaultId, VectorClock, events_hash,
+};
+use privstack_sync::wire::*;
+
+/// Compares `bytes` with a golden file, or writes it.
+fn golden(name: &str, bytes: &[u8]) {
+    assert!(frozen(name, bytes) == bytes, "{name}: this build writes other bytes than the frozen format has");
+}
+
+/// What a golden file holds, once it was written with `bytes` where that is asked for.
+fn frozen(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("GOLDEN_WRITE").is_some() {
+        std::fs::write(&path, bytes).expect("a golden file can be written");
+    }
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+const VAULT: VaultId = VaultId([9; 32]);
+
+fn hash(byte: u8) -> Hash {
+    Hash::derive("privstack-sync golden files", &[byte])
+}
+
+fn sorted(heads: &[Hash]) -> Vec<Hash> {
+    let mut heads = heads.to_vec();
+    heads.sort_unstable();
+    heads
+}
+
+fn id(byte: u8) -> EntityId {
+    let [.., a, b, c, d, e, f, g, h, i, j] = hash(byte).0;
+    EntityId::new_v7(1_760_000_000_000 + u64::from(byte), [a, b, c, d, e, f, g, h, i, j])
+}
+
+fn field(name: &str) -> FieldName {
+    FieldName::new(name).unwrap()
+}
+
+fn note() -> EntityType {
+    EntityType::new("note").unwrap()
+}
+
+fn author() -> Keypair {
+    Keypair::from_seed(&[1; 32])
+}
+
+fn own_log() -> LogId {
+    LogId { author: author().peer_id(), epoch: Epoch(0x0102_0304_0506_0708) }
+}
+
+fn other_log(byte: u8) -> LogId {
+    LogId { author: Keypair::from_seed(&[byte; 32]).peer_id(), epoch: Epoch(u64::from(byte)) }
+}
+
+struct Author {
+    prev: Hash,
+    seq: u64,
+    hlc: HybridTimestamp,
+}
+
+impl Author {
+    fn new() -> Self {
+        Self { prev: Hash::ZERO, seq: 0, hlc: HybridTimestamp::from_millis(1_760_000_000_000) }
+    }
+
+    fn commit(&mut self, heads: &[Hash], stands_for: Option<StandsFor>, events: Vec<Event>) -> Commit {
+        self.seq += 1;
+        let header = CommitHeader {
+            vault: VAULT,
+            log: LogName { entity_type: note(), id: own_log() },
+            seq: self.seq,
+            prev: self.prev,
+            hlc: self.hlc,
+            heads: sorted(heads).into(),
+            stands_for,
+            events: events_hash(&events, &mut Vec::new()),
+        };
+        self.prev = header.hash();
+        // A tick, a jump, a step back: each has a form of its own in a block.
+        self.hlc = HybridTimestamp(match self.seq % 3 {
+            0 => self.hlc.0 + 1,
+            1 => self.hlc.0 + (1_500 << 16),
+            _ => self.hlc.0 - (20 << 16) + 3,
+        });
+        let signature = Some(author().sign_commit(&self.prev));
+        Commit { header, hash: self.prev, events, signature }
+    }
+}
+
+/// Every field operation and every sort of value.
+fn all_ops() -> Vec<FieldOp> {
+    let dot = |byte| Dot { log: other_log(byte), seq: 300, index: 2 };
+    let mut dots = vec![dot(2), dot(3)];
+    dots.sort_unstable();
+    let sums = dots.iter().map(|dot| (*dot, -5)).collect();
+    let map = [("a".to_owned(), Value::from(1)), ("b".to_owned(), Value::float(f64::NAN))].into();
+    let list = vec![Value::Null, true.into(), false.into(), (-1).into(), 0.5.into(), Value::Bytes(vec![1, 2])];
+    vec![
+        FieldOp::Create,
+        FieldOp::Delete,
+        FieldOp::Set { field: field("title"), value: "Grüße".into(), lift: 0 },
+        FieldOp::Set { field: field("title"), value: Value::Map(map), lift: 70_000 },
+        FieldOp::Clear { field: field("title"), lift: 0 },
+        FieldOp::Add { field: field("stars"), by: -3 },
+        FieldOp::ClearCounter { field: field("stars"), sums },
+        FieldOp::Insert { field: field("tags"), item: Value::List(list) },
+        FieldOp::Remove { field: field("tags"), item: "x".into(), dots: dots.clone() },
+        FieldOp::ClearSet { field: field("tags"), dots },
+        FieldOp::Text { field: field("body"), update: vec![1, 2, 3] },
+        FieldOp::Opaque { field: field("other"), bytes: vec![4, 5] },
+    ]
+}
+
+fn set(entity: u8, value: impl Into<Value>) -> Event {
+    let op = FieldOp::Set { field: field("title"), value: value.into(), lift: 0 };
+    Event { entity: id(entity), seen: vec![], ops: vec![op] }
+}
+
+fn many_commits() -> Vec<Commit> {
+    let mut author = Author::new();
+    let mut seen = vec![(other_log(2), 7), (other_log(3), 1)];
+    seen.sort_unstable();
+    let original = StandsFor { epoch: Epoch(5), seq: 4, hash: hash(6) };
+    let mut commits = vec![
+        author.commit(&[hash(1)], None, vec![set(1, "one")]),
+        author.commit(&[hash(1)], None, vec![Event { entity: id(2), seen, ops: all_ops() }]),
+        author.commit(&[hash(2), hash(3)], Some(original), vec![set(1, "two"), set(3, 3)]),
+    ];
+    commits.extend((0..20).map(|n| author.commit(&[hash(4)], None, vec![set(n % 4, "an edit like the others")])));
+    commits
+}
+
+/// A frozen block reads as these commits, and its signature holds. What is before and after its body is written as
+/// frozen, and so is a body that is stored; LZ4 has many ways to say the same, and its encoder is no part of the format.
+fn golden_block(name: &str, commits: &[Commit]) -> Vec<u8> {
+    let written = encode_block(commits).unwrap();
+    let block = frozen(name, &written);
+    let read = decode_block(&block, VAULT).unwrap();
+    verify_block(&read).unwrap();
+    let hashes = |commits: &[Commit]| commits.iter().map(|commit| commit.hash).collect::<Vec<_>>();
+    assert_eq!(hashes(&read), hashes(commits), "{name}");
+    assert!(read.iter().zip(commits).all(|(a, b)| a.header == b.header && a.events == b.events), "{name}");
+    assert_eq!(decode_header(&block).unwrap(), decode_header(&written).unwrap(), "{name}");
+    assert_eq!(block.last_chunk::<64>(), written.last_chunk::<64>(), "{name}");
+    assert!(block[2] == 1 || block == written, "{name}: this build writes other bytes than the frozen format has");
+    block
+}
+
+#[test]
+fn blocks_are_written_and_read_as_frozen() {
+    let mut author = Author::new();
+    let single = [author.commit(&[], None, vec![set(1, "one")])];
+    let single = golden_block("block_single_stored.bin", &single);
+    let packed = golden_block("block_many_lz4.bin", &many_commits());
+    assert_eq!((single[2], packed[2]), (0, 1), "one is stored, one compressed");
+    golden_block("block_later.bin", &many_commits()[15..]);
+    let events = (0..100).map(|n| set(n, "large ".repeat(200))).collect();
+    let large = golden_block("block_large.bin", &[Author::new().commit(&[], None, events)]);
+    assert!(decode_header(&large).unwrap().body_bytes > 60 << 10);
+}
+
+#[test]
+fn hashes_and_signatures_of_commits_are_frozen() {
+    let mut lines = String::new();
+    for commit in many_commits() {
+        let signature: String = commit.signature.unwrap().0.iter().map(|byte| format!("{byte:02x}")).collect();
+        lines += &format!("{} {} {} {signature}\n", commit.header.seq, commit.header.events, commit.hash);
+    }
+    golden("commits.txt", lines.as_bytes());
+}
+
+fn hello(credential: Vec<Arc<[u8]>>) -> HelloMessage {
+    HelloMessage {
+        versions: (1, 1),
+        features: 5,
+        nonce: [7; 16],
+        proof: hash(8),
+        heads: sorted(&[hash(1), hash(2)]),
+        credential,
+    }
+}
+
+fn entries() -> Vec<FrontierEntry> {
+    let entry = |name: &str, log, seq, forked| FrontierEntry {
+        entity_type: EntityType::new(name).unwrap(),
+        log,
+        seq,
+        hash: hash(seq as u8),
+        forked,
+    };
+    let again = LogId { epoch: Epoch(99), ..other_log(2) };
+    vec![
+        entry("note", own_log(), 1_000, false),
+        entry("note", other_log(2), 3, true),
+        entry("task", other_log(2), 4, false),
+        entry("task", again, 5, false),
+    ]
+}
+
+fn summary() -> FrontierSummary {
+    FrontierSummary { digest: hash(3), base: 0x1122_3344_5566_7788, entries: entries(), complete: true }
+}
+
+fn messages() -> Vec<(&'static str, Message)> {
+    let task = EntityType::new("task").unwrap();
+    let ack = |ack| Message::HelloAck(ack);
+    let request = |scope, have| Message::SyncRequest(SyncRequestMessage { id: 300, scope, have });
+    let state = |state| Message::SyncState(SyncStateMessage { id: 300, state });
+    let bytes = |byte| Arc::<[u8]>::from([byte; 10]);
+    let items = vec![Item::Block(bytes(1)), Item::Membership(bytes(2)), Item::Fork(bytes(3), bytes(4))];
+    let clock = VectorClock::from_iter([(own_log(), 4), (other_log(2), 200)]);
+    let nothing = FrontierSummary { digest: hash(3), base: 0, entries: vec![], complete: false };
+    vec![
+        ("hello", Message::Hello(hello(vec![]))),
+        ("hello_credential", Message::Hello(hello(vec![bytes(1), bytes(2)]))),
+        ("hello_ack_accepted", ack(HelloAckMessage::Accepted { version: 1, hello: hello(vec![]) })),
+        ("hello_ack_rejected", ack(HelloAckMessage::Rejected { reason: ErrorCode::Paused })),
+        ("sync_request_all", request(Scope::All, nothing)),
+        ("sync_request_types", request(Scope::Types(vec![note(), task.clone()]), summary())),
+        (
+            "sync_request_entities",
+            request(Scope::Entities(vec![(note(), id(1)), (note(), id(2)), (task.clone(), id(3))]), summary()),
+        ),
+        ("sync_state_equal", state(SyncState::Equal)),
+        ("sync_state_have", state(SyncState::Have(summary()))),
+        ("sync_state_types", state(SyncState::Types(vec![(note(), 1), (task.clone(), u64::MAX)]))),
+        (
+            "sync_state_entries",
+            state(SyncState::Entries { types: vec![note(), task.clone()], entries: entries(), last: true }),
+        ),
+        (
+            "sync_state_clocks",
+            state(SyncState::Clocks(vec![(note(), id(1), clock), (task.clone(), id(2), VectorClock::new())])),
+        ),
+        ("sync_state_membership", state(SyncState::Membership(vec![1, u64::MAX]))),
+        ("event_batch_items", Message::EventBatch(EventBatchMessage::Items(items.clone()))),
+        ("event_batch_part", Message::EventBatch(EventBatchMessage::Part { total: 70_000, bytes: vec![6; 20] })),
+        ("event_ack", Message::EventAck(EventAckMessage { stored: 1 << 40, window: 1 << 20 })),
+        ("event_notify", Message::EventNotify(EventNotifyMessage { items })),
+        ("subscribe", Message::Subscribe(SubscribeMessage { scope: Scope::Types(vec![task]), live: true })),
+        ("error", Message::Error(ErrorMessage { code: ErrorCode::NotAuthorized, message: "not a member".into() })),
+        ("ping", Message::Ping(u64::MAX)),
+        ("pong", Message::Pong(0)),
+    ]
+}
+
+#[test]
+fn messages_are_written_and_read_as_frozen() {
+    for (name, message) in messages() {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes).unwrap();
+        assert_eq!(Message::decode(&bytes).unwrap(), message, "{name}");
+        golden(&format!("message_{name}.bin"), &bytes);
+    }
+}
+
+#[test]
+fn peer_ids_are_the_key_behind_libp2ps_prefix() {
+    let mut lines = String::new();
+    for seed in [1, 2] {
+        let peer: PeerId = Keypair::from_seed(&[seed; 32]).peer_id();
+        lines += &format!("{peer} {}\n", Hash(peer.0));
+    }
+    golden("peer_ids.txt", lines.as_bytes());
+}
