@@ -380,6 +380,21 @@ fn a_commit_larger_than_a_block_gets_one_of_its_own() {
 }
 
 #[test]
+fn what_a_reader_would_refuse_is_not_packed() {
+    let fields: String = "x".repeat(120);
+    // One byte each in the block, 121 in the canonical encoding that is hashed.
+    let clear = || FieldOp::Clear { field: FieldName::new(&fields).unwrap(), lift: 0 };
+    let event =
+        |ops: usize| Event { entity: EntityId([1; 16]), seen: vec![], ops: (0..ops).map(|_| clear()).collect() };
+    let code = |events: Vec<Event>| encode_block(&chain(1, vec![(1, vec![], None, events)])).map_err(|e| e.code());
+    assert_eq!(code(vec![event(1_024); 40]), Err(ErrorCode::TooLarge));
+    assert_eq!(code(vec![event(1_025)]), Err(ErrorCode::TooLarge));
+    assert_eq!(code(vec![set(1, "a", "x".repeat(1 << 20))]), Err(ErrorCode::TooLarge));
+    let most = code(vec![event(1_024); 33]).unwrap();
+    assert_eq!(decode_block(&most, VAULT).unwrap()[0].events.len(), 33);
+}
+
+#[test]
 fn a_commit_that_does_not_follow_is_not_packed() {
     let commits = chain(1, vec![(1, vec![], None, vec![set(1, "a", 1)]); 3]);
     let code = |commits: &[Commit]| encode_block(commits).unwrap_err().code();

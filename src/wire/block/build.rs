@@ -6,9 +6,13 @@ use std::sync::Arc;
 use super::{BODY_LZ4, BODY_STORED, BlockHeader, MAX_BODY_BYTES, MAX_FRAMING_BYTES};
 use crate::error::{Error, Result};
 use crate::types::codec::{put_bytes, put_signed, put_varint, varint_len};
-use crate::types::limits::{MAX_BATCH_SIZE, MAX_BLOCK_BYTES, MAX_HEADS};
+use crate::types::limits::{
+    MAX_BATCH_SIZE, MAX_BLOCK_BYTES, MAX_COMMIT_BYTES, MAX_DOTS, MAX_EVENT_BYTES, MAX_HEADS, MAX_NAME_BYTES, MAX_OPS,
+    MAX_SEEN,
+};
 use crate::types::{
-    Commit, EntityId, FieldName, Hash, HybridTimestamp, LogId, LogName, Signature, VaultId, WriteNames,
+    Commit, EntityId, Event, FieldName, FieldOp, Hash, HybridTimestamp, InFull, LogId, LogName, Signature, VaultId,
+    WriteNames,
 };
 
 /// Bits of a commit's first byte. The heads differ from those of the commit before it (of none: of the first).
@@ -91,12 +95,20 @@ impl BlockBuilder {
         let mark = (self.names.mark(), self.commits.len());
         self.write(commit);
         let bytes = self.body_bytes();
-        if bytes > if self.is_empty() { MAX_BODY_BYTES } else { MAX_BLOCK_BYTES } {
+        let fits = bytes <= if self.is_empty() { MAX_BODY_BYTES } else { MAX_BLOCK_BYTES };
+        let too_large = (self.is_empty() && !fits)
+            || (self.commits.len() - mark.1 > MAX_EVENT_BYTES / MAX_EXPANSION && !fits_in_full(&commit.events));
+        if too_large || !fits {
             self.names.go_back(mark.0);
             self.commits.truncate(mark.1);
-            if self.is_empty() {
-                return Err(Error::too_large(format!("a commit of {bytes} bytes fits into no block; split it")));
-            }
+        }
+        if too_large {
+            return Err(Error::too_large(format!(
+                "commit {} is over 4 MiB, or one of its events over 1 MiB; split it",
+                commit.header.seq
+            )));
+        }
+        if !fits {
             return Ok(false);
         }
         self.first.get_or_insert((commit.header.seq, commit.header.prev));
@@ -168,8 +180,8 @@ impl BlockBuilder {
         if commit.events.is_empty() || commit.events.iter().any(|event| event.ops.is_empty()) {
             return Err(Error::invalid(format!("commit {} changes nothing", header.seq)));
         }
-        if commit.events.len() > MAX_BATCH_SIZE {
-            return Err(Error::too_large(format!("commit {} has over {MAX_BATCH_SIZE} events; split it", header.seq)));
+        if commit.events.len() > MAX_BATCH_SIZE || !commit.events.iter().all(names_and_ops_are_few) {
+            return Err(Error::too_large(format!("commit {} has too many events or operations; split it", header.seq)));
         }
         Ok(())
     }
@@ -210,6 +222,29 @@ impl BlockBuilder {
             event.encode(out, &mut self.names);
         }
     }
+}
+
+/// A field of 128 bytes behind its length, for a number of one byte: no canonical encoding is longer by more.
+const MAX_EXPANSION: usize = MAX_NAME_BYTES + 2;
+
+/// Whether events keep the limits of their canonical encoding, as a reader checks them.
+fn fits_in_full(events: &[Event]) -> bool {
+    let mut out = Vec::new();
+    put_varint(&mut out, events.len() as u64);
+    events.iter().all(|event| {
+        let before = out.len();
+        event.encode(&mut out, &mut InFull);
+        out.len() - before <= MAX_EVENT_BYTES && out.len() <= MAX_COMMIT_BYTES
+    })
+}
+
+fn names_and_ops_are_few(event: &Event) -> bool {
+    let few = |op: &FieldOp| match op {
+        FieldOp::ClearCounter { sums, .. } => sums.len() <= MAX_SEEN,
+        FieldOp::Remove { dots, .. } | FieldOp::ClearSet { dots, .. } => dots.len() <= MAX_DOTS,
+        _ => true,
+    };
+    event.seen.len() <= MAX_SEEN && event.ops.len() <= MAX_OPS && event.ops.iter().all(few)
 }
 
 /// The dictionaries, and the numbers of what is in them.

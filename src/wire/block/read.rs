@@ -66,8 +66,8 @@ pub(super) fn commits(header: &BlockHeader, body: &[u8], vault: VaultId) -> Resu
         commits.push(Commit { header, hash: prev, events, signature: None });
     }
     reader.finish()?;
-    if events_left != 0 || names.next_entity != names.entities.len() {
-        return Err(Error::protocol("a block with other events or entities than it says"));
+    if events_left != 0 || !names.are_used_up() {
+        return Err(Error::protocol("a block with other events or names than it says"));
     }
     Ok(commits)
 }
@@ -120,14 +120,39 @@ fn read_events(
 
 /// The dictionaries of a block.
 struct Names {
-    entities: Vec<EntityId>,
-    fields: Vec<FieldName>,
-    logs: Vec<LogId>,
+    entities: Dictionary<EntityId>,
+    fields: Dictionary<FieldName>,
+    logs: Dictionary<LogId>,
     last_entity: usize,
-    /// Entities are numbered in the order of their first mention, so that a block lists those it has and no others.
-    next_entity: usize,
     /// What names in full may still take of this commit: a number of one byte may stand for 129.
     budget: usize,
+}
+
+/// Names are numbered in the order of their first mention. So a block lists the entities that it has and no others, and
+/// whatever its writer did, this build writes it again in no more bytes.
+struct Dictionary<T> {
+    names: Vec<T>,
+    mentioned: usize,
+}
+
+impl<T> Dictionary<T> {
+    fn new(names: Vec<T>) -> Self {
+        Self { names, mentioned: 0 }
+    }
+
+    fn get(&mut self, number: usize) -> Result<&T> {
+        match self.names.get(number) {
+            Some(name) if number <= self.mentioned => {
+                self.mentioned = self.mentioned.max(number + 1);
+                Ok(name)
+            }
+            _ => Err(Error::protocol("a name that is in no dictionary of its block, or out of order there")),
+        }
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.mentioned == self.names.len()
+    }
 }
 
 impl Names {
@@ -144,7 +169,12 @@ impl Names {
         for _ in 0..count {
             logs.push(LogId { author: PeerId(reader.array()?), epoch: Epoch(u64::from_le_bytes(reader.array()?)) });
         }
-        Ok(Self { entities, fields, logs, last_entity: 0, next_entity: 0, budget: 0 })
+        let (entities, fields, logs) = (Dictionary::new(entities), Dictionary::new(fields), Dictionary::new(logs));
+        Ok(Self { entities, fields, logs, last_entity: 0, budget: 0 })
+    }
+
+    fn are_used_up(&self) -> bool {
+        self.entities.is_used_up() && self.fields.is_used_up() && self.logs.is_used_up()
     }
 
     fn spend(&mut self, bytes: usize) -> Result<()> {
@@ -156,29 +186,24 @@ impl Names {
 impl ReadNames for Names {
     fn entity(&mut self, reader: &mut Reader<'_>) -> Result<EntityId> {
         let number = (self.last_entity as i64).checked_add(reader.signed()?).and_then(|at| usize::try_from(at).ok());
-        let number = number.filter(|&number| number <= self.next_entity).ok_or_else(unknown_name)?;
-        let entity = *self.entities.get(number).ok_or_else(unknown_name)?;
-        self.next_entity = self.next_entity.max(number + 1);
+        let number = number.ok_or_else(|| Error::protocol("an entity number out of range"))?;
+        let entity = *self.entities.get(number)?;
         self.last_entity = number;
         self.spend(entity.0.len())?;
         Ok(entity)
     }
 
     fn field(&mut self, reader: &mut Reader<'_>) -> Result<FieldName> {
-        let number = reader.varint()?;
-        let field = usize::try_from(number).ok().and_then(|at| self.fields.get(at)).ok_or_else(unknown_name)?.clone();
+        let number = reader.bounded(self.fields.mentioned, "a field number")?;
+        let field = self.fields.get(number)?.clone();
         self.spend(field.as_str().len())?;
         Ok(field)
     }
 
     fn log(&mut self, reader: &mut Reader<'_>) -> Result<LogId> {
-        let number = reader.varint()?;
-        let log = *usize::try_from(number).ok().and_then(|at| self.logs.get(at)).ok_or_else(unknown_name)?;
+        let number = reader.bounded(self.logs.mentioned, "a log number")?;
+        let log = *self.logs.get(number)?;
         self.spend(40)?;
         Ok(log)
     }
-}
-
-fn unknown_name() -> Error {
-    Error::protocol("a number that is in no dictionary of its block")
 }
