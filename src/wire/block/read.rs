@@ -17,9 +17,10 @@ pub(super) fn entities(reader: &mut Reader<'_>, max: usize) -> Result<Vec<Entity
     let count = reader.count(max, "entities of a block")?;
     let mut entities = Vec::with_capacity(count);
     let mut last = [0; 16];
-    for _ in 0..count {
+    for index in 0..count {
         let shared = usize::from(reader.byte()?);
-        let rest = last.get_mut(shared..).ok_or_else(|| Error::protocol("an entity id that is too long"))?;
+        let rest = last.get_mut(shared..).filter(|rest| !rest.is_empty() || index == 0);
+        let rest = rest.ok_or_else(|| Error::protocol("an entity id that is the one before it, or too long"))?;
         rest.copy_from_slice(reader.take(rest.len())?);
         entities.push(EntityId(last));
     }
