@@ -13,6 +13,7 @@
 //!    other's past); a Member's grant is none where the device has an effective one by an Admin or the root.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::op::{AddMember, Body, Genesis, Op};
@@ -29,7 +30,7 @@ pub const MAX_OPS: usize = 100_000;
 pub const MAX_BYTES: usize = 64 << 20;
 /// Bytes of bookkeeping of who knew what: far more than any honest log comes to.
 const MAX_PAST_BYTES: usize = 128 << 20;
-/// Evaluations at past heads that are remembered.
+/// Pasts of heads that are remembered.
 const MAX_CACHED: usize = 256;
 
 /// What [`Membership::insert`] did.
@@ -59,8 +60,7 @@ struct Node {
     right: Option<Right>,
 }
 
-/// The membership operations of one vault.
-#[derive(Debug)]
+/// The membership operations of one vault. Debug output shows no operation, and so no secret.
 pub struct Membership {
     genesis: Genesis,
     genesis_bytes: Arc<[u8]>,
@@ -75,7 +75,16 @@ pub struct Membership {
     past_bytes: usize,
     view: OnceLock<Arc<View>>,
     pasts: Mutex<HashMap<Box<[Hash]>, Arc<OpSet>>>,
-    views: Mutex<HashMap<Box<[Hash]>, Arc<View>>>,
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membership")
+            .field("vault", &self.vault)
+            .field("operations", &self.nodes.len())
+            .field("heads", &self.heads)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Membership {
@@ -100,7 +109,6 @@ impl Membership {
             past_bytes: 0,
             view: OnceLock::new(),
             pasts: Mutex::default(),
-            views: Mutex::default(),
             genesis,
             genesis_bytes: op.encoded().clone(),
         };
@@ -302,21 +310,17 @@ impl Membership {
 
     /// The evaluation of all operations held.
     pub fn evaluate(&self) -> Arc<View> {
-        self.view.get_or_init(|| Arc::new(self.view_of(None))).clone()
+        self.view.get_or_init(|| Arc::new(self.view_of(self.named.keys(), None))).clone()
     }
 
     /// The evaluation of the past of `heads`, these included; `None` where a head is not held.
-    pub fn evaluate_at(&self, heads: &[Hash]) -> Option<Arc<View>> {
-        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(view) = views.get(heads) {
-            return Some(view.clone());
-        }
-        let view = Arc::new(self.view_of(Some(&*self.past_of(heads)?)));
-        if views.len() >= MAX_CACHED {
-            views.clear();
-        }
-        views.insert(heads.into(), view.clone());
-        Some(view)
+    pub fn evaluate_at(&self, heads: &[Hash]) -> Option<View> {
+        Some(self.view_of(self.named.keys(), Some(&*self.past_of(heads)?)))
+    }
+
+    /// [`Membership::evaluate_at`] with no other member than `peer` in it: cheap, whatever the number of members.
+    pub fn evaluate_one(&self, heads: &[Hash], peer: &PeerId) -> Option<View> {
+        Some(self.view_of(std::iter::once(peer), Some(&*self.past_of(heads)?)))
     }
 
     /// Makes, signs and inserts an `AddMember` that knows all that is held here. Fails with `policy_denied` where
@@ -412,8 +416,8 @@ impl Membership {
         latest.into_iter().map(|(_, node)| node).min_by_key(lowest)
     }
 
-    fn view_of(&self, set: Option<&OpSet>) -> View {
-        let members = (self.named.keys())
+    fn view_of<'a>(&self, peers: impl Iterator<Item = &'a PeerId>, set: Option<&OpSet>) -> View {
+        let members = peers
             .filter_map(|peer| {
                 let op = &self.deciding_grant(peer, set)?.op;
                 let (_, role, name) = op.grant()?;

@@ -19,7 +19,7 @@ pub use membership::{Inserted, MAX_BYTES, MAX_OPS, Membership};
 pub use op::{AddMember, Body, Genesis, NO_VAULT, Op, code};
 pub use recovery::{RECOVERY_WORDS, parse_recovery_words, recovery_words, root_keypair};
 pub use roles::{EntityAcl, PolicyKind, SyncRole, TeamId};
-pub use seal::{SEAL_OVERHEAD, open, seal};
+pub use seal::{SEAL_OVERHEAD, seal, unseal};
 pub use sync_policy::{AuditAction, AuditDecision, EnterpriseSyncPolicy, PersonalSyncPolicy, SyncPolicy, sync_policy};
 pub use valid::{LogFacts, Refusal, Validity, valid};
 pub use view::{Member, View};

@@ -45,7 +45,7 @@ pub fn seal(
 }
 
 /// Opens what was sealed to this device for this vault and purpose; else fails with `invalid`.
-pub fn open(device: &Keypair, vault: &VaultId, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+pub fn unseal(device: &Keypair, vault: &VaultId, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     let damaged = || Error::invalid("sealed data that is damaged, or was not sealed to this device for this purpose");
     let (encapped, sealed) = sealed.split_at_checked(ENCAPPED).ok_or_else(damaged)?;
     let encapped = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(encapped).map_err(|_| damaged())?;
@@ -122,15 +122,15 @@ mod tests {
         let (alice, bob) = (Keypair::from_seed(&[1; 32]), Keypair::from_seed(&[2; 32]));
         let sealed = seal(&alice.peer_id(), &VAULT, "key", b"secret", &Zeroizing::new([3; 32])).unwrap();
         assert_eq!(sealed.len(), 6 + SEAL_OVERHEAD);
-        assert_eq!(&**open(&alice, &VAULT, "key", &sealed).unwrap(), b"secret");
-        assert!(open(&bob, &VAULT, "key", &sealed).is_err());
-        assert!(open(&alice, &VaultId([8; 32]), "key", &sealed).is_err());
-        assert!(open(&alice, &VAULT, "invite", &sealed).is_err());
+        assert_eq!(&**unseal(&alice, &VAULT, "key", &sealed).unwrap(), b"secret");
+        assert!(unseal(&bob, &VAULT, "key", &sealed).is_err());
+        assert!(unseal(&alice, &VaultId([8; 32]), "key", &sealed).is_err());
+        assert!(unseal(&alice, &VAULT, "invite", &sealed).is_err());
         for index in 0..sealed.len() {
             let mut flipped = sealed.clone();
             flipped[index] ^= 1;
-            assert!(open(&alice, &VAULT, "key", &flipped).is_err(), "byte {index}");
-            assert!(open(&alice, &VAULT, "key", &sealed[..index]).is_err());
+            assert!(unseal(&alice, &VAULT, "key", &flipped).is_err(), "byte {index}");
+            assert!(unseal(&alice, &VAULT, "key", &sealed[..index]).is_err());
         }
     }
 

@@ -152,7 +152,7 @@ fn segment_refusal(facts: &LogFacts, membership: &Membership, before: &[Hash], h
     if !membership.advances(before, heads) {
         return Some(Refusal::HeadsWentBack);
     }
-    match membership.evaluate_at(heads) {
+    match membership.evaluate_one(heads, &facts.author) {
         None => Some(Refusal::HeadsMissing),
         Some(view) if view.role(&facts.author).is_none() => Some(Refusal::NotMember),
         Some(view) if !view.may_write(facts.entity_type.as_str(), &facts.author) => Some(Refusal::MayNotWrite),
