@@ -1,7 +1,7 @@
 //! The membership log and `valid` as a whole: rules, properties on random DAGs, hostile input.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
@@ -17,7 +17,8 @@ pub(super) fn key(number: u8) -> Keypair {
 }
 
 fn peer(number: u8) -> PeerId {
-    key(number).peer_id()
+    static PEERS: LazyLock<Vec<PeerId>> = LazyLock::new(|| (0..=255).map(|number| key(number).peer_id()).collect());
+    PEERS[usize::from(number)]
 }
 
 pub(super) fn genesis(policy: PolicyKind) -> Op {
