@@ -210,6 +210,7 @@ struct Outcomes {
     damaged_rows: u32,
     failed_reads: u32,
     missing_rows: u32,
+    unfound_keys: u32,
     unharmed: u32,
 }
 
@@ -255,6 +256,7 @@ fn examine(folder: &Path, expected: &[(Table, Vec<Row>)], outcomes: &mut Outcome
             match store.read_now(&Read::Get(*table, key.clone())) {
                 Ok(found) => {
                     unharmed &= !found.rows.is_empty();
+                    outcomes.unfound_keys += u32::from(found.rows.is_empty() && found.damaged.is_empty());
                     for (_, shown) in found.rows {
                         assert!(shown == *value, "{case}: {table:?} shows another value");
                     }
