@@ -77,6 +77,9 @@ struct Writer {
     /// The batches after it: a failed disk makes redb forget them, and they were reported as committed.
     relaxed: Vec<Vec<Change>>,
     relaxed_bytes: usize,
+    /// A batch that failed while the file could not be opened again, so that it may be on disk although the caller was
+    /// told that it is not: its number, and what takes it back.
+    doubtful: Option<(u64, Vec<Change>)>,
     witness: Witness,
 }
 
@@ -127,7 +130,7 @@ impl DiskStore {
         }
         let mark = instance::mark(&path, own.salt).map_err(|error| Fault::from(error).at(&path))?;
         let durable = own.commits;
-        let writer = Writer { own, durable, relaxed: Vec::new(), relaxed_bytes: 0, witness };
+        let writer = Writer { own, durable, relaxed: Vec::new(), relaxed_bytes: 0, doubtful: None, witness };
         let (db, writer) = (RwLock::new(Some(db)), Mutex::new(writer));
         Ok(Self { inner: Arc::new(Inner { path, opener, db, writer, mark, _lock: lock }) })
     }
@@ -250,6 +253,10 @@ impl Inner {
         if batch.is_empty() && (batch.durability == Durability::Relaxed || writer.relaxed.is_empty()) {
             return Ok(());
         }
+        // First, because opening may take back a doubtful batch, which counts as a commit.
+        if self.db().is_none() {
+            self.reopen(&mut writer).map_err(|fault| fault.at(&self.path))?;
+        }
         let changes: Vec<Change> = batch.ops.into_iter().map(Change::of).collect();
         let bytes = changes.iter().map(Change::len).sum::<usize>().saturating_add(writer.relaxed_bytes);
         let durability = if bytes > RELAXED_BYTES { Durability::Strict } else { batch.durability };
@@ -259,15 +266,16 @@ impl Inner {
             Durability::Strict if fs::metadata(&self.path).is_ok_and(|meta| meta.len() < WALK_BYTES) => End::Durable,
             Durability::Strict => End::QuickToOpen,
         };
-        if let Err(fault) = self.with_db(Some(&mut writer), |db| tables::write(db, &changes, own, end)) {
+        let mut undo = Vec::new();
+        if let Err(fault) = self.with_db(Some(&mut writer), |db| tables::write(db, &changes, own, end, &mut undo)) {
             // redb answers nothing after a failed write until it is opened again, and only the file tells whether the
             // failure came before or after the batch was on disk.
             self.close();
-            let reopened = self.reopen(&mut writer);
-            if reopened.is_err() || writer.own.commits < own.commits {
-                return Err(fault.at(&self.path));
+            if self.reopen(&mut writer).is_err() && writer.doubtful.is_none() {
+                undo.reverse();
+                writer.doubtful = Some((own.commits, undo));
             }
-            return Ok(());
+            return if writer.own.commits < own.commits { Err(fault.at(&self.path)) } else { Ok(()) };
         }
         writer.own = own;
         match durability {
@@ -301,21 +309,30 @@ impl Inner {
             return Ok(());
         }
         let (db, found) = open_file(&self.opener, &self.path)?;
+        let mut on_disk = found.commits;
+        if let Some((number, undo)) = &writer.doubtful
+            && found.commits == *number
+        {
+            on_disk = number.saturating_add(1);
+            let own = Own { commits: on_disk, ..writer.own };
+            guard(|| tables::write(&db, undo, own, End::QuickToOpen, &mut Vec::new()))?;
+        }
+        writer.doubtful = None;
         // The batch that failed last may have reached the disk, and with it all relaxed ones before it.
-        if found.commits > writer.own.commits {
-            writer.own.commits = found.commits;
+        if on_disk > writer.own.commits {
+            writer.own.commits = on_disk;
             writer.relaxed.clear();
         }
-        let Some(kept) = found.commits.checked_sub(writer.durable) else {
+        let Some(kept) = on_disk.checked_sub(writer.durable) else {
             return Err(Fault::Damaged("it has lost commits that were on disk".into()));
         };
         let kept = usize::try_from(kept).unwrap_or(usize::MAX).min(writer.relaxed.len());
         writer.relaxed.drain(..kept);
         writer.relaxed_bytes = writer.relaxed.iter().flatten().map(Change::len).sum();
-        writer.durable = found.commits;
-        for (commits, changes) in (found.commits.saturating_add(1)..).zip(&writer.relaxed) {
+        writer.durable = on_disk;
+        for (commits, changes) in (on_disk.saturating_add(1)..).zip(&writer.relaxed) {
             let own = Own { commits, ..writer.own };
-            guard(|| tables::write(&db, changes, own, End::Relaxed))?;
+            guard(|| tables::write(&db, changes, own, End::Relaxed, &mut Vec::new()))?;
         }
         *slot = Some(db);
         Ok(())
@@ -348,7 +365,7 @@ fn create(folder: &Path, path: &Path) -> std::result::Result<(), Fault> {
     let own = Own { format: FORMAT, commits: 0, salt };
     guard(|| {
         let db = builder().create(&new)?;
-        tables::write(&db, &[], own, End::Durable)
+        tables::write(&db, &[], own, End::Durable, &mut Vec::new())
     })?;
     fs::rename(&new, path)?;
     // A folder is made durable by itself; only Unix can say so.

@@ -89,8 +89,15 @@ pub(super) enum End {
     Relaxed,
 }
 
-/// Writes the changes and the store's own facts in one transaction.
-pub(super) fn write(db: &Database, changes: &[Change], own: Own, end: End) -> Result<(), redb::Error> {
+/// Writes the changes and the store's own facts in one transaction. `undo` gets what each changed row was before, in the
+/// order of the changes: put back in reverse, it takes the transaction back.
+pub(super) fn write(
+    db: &Database,
+    changes: &[Change],
+    own: Own,
+    end: End,
+    undo: &mut Vec<Change>,
+) -> Result<(), redb::Error> {
     let mut transaction = db.begin_write()?;
     match end {
         End::Durable => {}
@@ -105,10 +112,13 @@ pub(super) fn write(db: &Database, changes: &[Change], own: Own, end: End) -> Re
         }
         let mut rows = transaction.open_table(definition)?;
         for change in changes {
-            match &change.value {
-                Some(value) => drop(rows.insert(change.key.as_slice(), value.as_slice())?),
-                None => drop(rows.remove(change.key.as_slice())?),
-            }
+            let key = change.key.as_slice();
+            let old = match &change.value {
+                Some(value) => rows.insert(key, value.as_slice())?,
+                None => rows.remove(key)?,
+            };
+            let value = old.map(|old| old.value().to_vec());
+            undo.push(Change { table, key: change.key.clone(), value });
         }
     }
     let value = seal(OWN_NUMBER, OWN_KEY, own.to_bytes());
