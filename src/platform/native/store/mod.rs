@@ -1,4 +1,29 @@
 //! The disk store: one redb file in the device's data folder.
+//!
+//! redb because it commits small batches in one sync, reads while it writes, keeps large values whole and opens at once;
+//! fjall reopens in 0.2 to 0.5 s, SQLite is slower at both. What this room adds to it:
+//! - a checksum on every value (redb checks its pages only when it repairs), and a check at open that no row of the small
+//!   tables is hidden by a damaged page;
+//! - opening after a crash without a walk through the file, which takes 0.6 ms a MB: from 32 MB on each durable commit
+//!   also saves the list of free pages, at the price of a second sync;
+//! - an exact answer from a disk that fails or is full: the file is opened again, counts its own commits, and so tells
+//!   whether the batch is in it; relaxed batches before it are put back;
+//! - panics of redb over contradictory pages become errors ([`catches_panic`]).
+//!
+//! Relaxed batches are lost in a crash of the process too, until the next strict one, 8 MiB of them, or an orderly end.
+//!
+//! Measured on 2 cores of a shared machine, release build, while fdatasync took 0.13 ms (by other programs' writing it
+//! can take 4 ms, and all strict figures grow with it):
+//!
+//! | what | figure |
+//! |---|---|
+//! | blocks of 60 KiB (1,000 events), strict, second sync | 1,300 a second, 0.74 ms (median) |
+//! | commits of 200 B, strict, second sync, 200 MB file | 1,700 a second, 0.56 ms (median) |
+//! | commits of 200 B, strict, one sync (redb alone) | 3,900 a second, 0.25 ms (median) |
+//! | blocks of 60 KiB, relaxed | 3,700 a second, 0.05 ms (median) |
+//! | commits of 200 B, relaxed | 50,000 a second, 0.013 ms (median) |
+//! | open after an orderly end / after abort, 205 MB | 0.3 to 0.7 ms / 0.9 ms |
+//! | reading 300 blocks of 60 KiB, checked | 10 ms |
 
 mod fault;
 mod instance;

@@ -48,8 +48,8 @@ impl StorageBackend for TightDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.take()?;
-        self.file.sync_data()
+        // Nothing here loses its page cache, so the wait for the disk is left out.
+        self.take()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -103,7 +103,7 @@ fn numbers(store: &DiskStore) -> Vec<u64> {
 #[test]
 fn a_disk_that_fails_at_any_step_leaves_whole_batches_and_works_again() {
     let mut refused = 0;
-    for (steps, steps_again) in (0..60).flat_map(|steps| [0, steps / 2, 12, 25].map(|again| (steps, again))) {
+    for (steps, steps_again) in (0..45).flat_map(|steps| [0, steps / 2, 25].map(|again| (steps, again))) {
         let dir = TempDir::new().expect("a temporary folder");
         let (mut store, room) = tight(dir.path());
         let mut held = Vec::new();
@@ -135,5 +135,5 @@ fn a_disk_that_fails_at_any_step_leaves_whole_batches_and_works_again() {
         assert_eq!(numbers(&tight(dir.path()).0), held, "after {steps} steps and opening again");
     }
     assert!(refused > 5, "the disk failed within the commit: {refused}");
-    assert!(refused < 240, "the commit has fewer steps than were tried: {refused}");
+    assert!(refused < 135, "the commit has fewer steps than were tried: {refused}");
 }
