@@ -432,8 +432,8 @@ fn a_full_disk_fails_the_batch_and_nothing_else() {
     put(&mut store, Durability::Relaxed, b"relaxed", b"kept").expect("commits");
     let mut number = 0_u64;
     let error = loop {
-        let mut batch = WriteBatch::default();
-        batch.durability = if number % 2 == 0 { Durability::Strict } else { Durability::Relaxed };
+        let durability = if number.is_multiple_of(2) { Durability::Strict } else { Durability::Relaxed };
+        let mut batch = WriteBatch { durability, ..WriteBatch::default() };
         batch.put(Table::Blocks, number.to_be_bytes(), vec![number as u8; 60_000]);
         batch.put(Table::Meta, *b"next", (number + 1).to_be_bytes());
         match store.commit_now(batch) {
