@@ -86,6 +86,11 @@ impl EntityState {
             for op in &event.ops {
                 changed = changed.max(self.apply_op(op, at, logs));
             }
+        } else {
+            // A void text is not seen, but others' text may anchor in it.
+            for op in event.ops.iter().filter(|op| matches!(op, FieldOp::Text { .. })) {
+                self.apply_op(op, at, logs);
+            }
         }
         if let Some(early) = &mut self.early {
             early.arrived(at.log, pos);
@@ -123,7 +128,7 @@ impl EntityState {
         if decides && before != self.logs.is_visible() { Changed::Shown } else { Changed::Kept }
     }
 
-    /// Applies one operation of an event that counts. An operation that names what has not arrived is remembered.
+    /// Applies one operation of an event that counts (or a text's of one that is void). An operation that names what has not arrived is remembered.
     pub(super) fn apply_op(&mut self, op: &FieldOp, at: &EventAt, logs: &mut LogTable) -> Changed {
         let pos = at.pos();
         match op {
