@@ -23,3 +23,6 @@ pub use page::{decode_page, encode_page};
 pub use state::{Changed, EntityState, EventApplicator};
 pub use text::{MAX_TEXT_SESSIONS, text_client_id};
 pub use view::{EntityView, FieldValue, Mark};
+
+#[cfg(test)]
+mod tests;
