@@ -9,6 +9,8 @@ mod doc;
 mod none;
 #[cfg(feature = "text")]
 mod structs;
+#[cfg(test)]
+pub(super) mod testing;
 mod update;
 
 #[cfg(feature = "text")]
