@@ -27,6 +27,9 @@ pub(super) struct Field {
     pub state: FieldState,
 }
 
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Field>() == 64, "ten fields of an entity fit into the memory budget");
+
 /// Kinds never mix: a field that is used in two kinds has two of these.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum FieldState {
@@ -246,9 +249,9 @@ impl EntityState {
     }
 
     fn insert_field(&mut self, place: usize, name: &FieldName, state: FieldState) {
-        // Entities are many and their fields few: grow by a quarter, not to the double.
+        // Entities are many and their fields few: grow by two or a quarter, not to the double.
         if self.fields.len() == self.fields.capacity() {
-            self.fields.reserve_exact(1 + self.fields.len() / 4);
+            self.fields.reserve_exact((self.fields.len() / 4).max(2));
         }
         self.fields.insert(place, Field { name: name.clone(), state });
     }

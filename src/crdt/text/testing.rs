@@ -8,6 +8,9 @@ use crate::types::codec::{put_bytes, put_varint};
 /// A place: log, session, clock.
 pub type RawId = (u8, u16, u32);
 
+/// Characters by client and clock.
+pub type Chars = BTreeMap<(u64, u32), char>;
+
 #[derive(Clone, Debug)]
 pub struct RawStruct {
     pub origin: Option<RawId>,
@@ -84,7 +87,7 @@ pub fn write_raw(
 }
 
 /// The characters that an update inserts, by client and clock, and the clocks that it deletes.
-pub fn contents(update: &[u8]) -> (BTreeMap<(u64, u32), char>, Vec<(u64, u32)>) {
+pub fn contents(update: &[u8]) -> (Chars, Vec<(u64, u32)>) {
     let parsed = parse(update).unwrap();
     let mut chars = BTreeMap::new();
     for (client, structs) in parsed.clients {

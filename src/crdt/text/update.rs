@@ -39,6 +39,7 @@ pub(super) struct Struct<'a> {
     pub content: Content<'a>,
 }
 
+#[cfg(feature = "text")]
 impl Struct<'_> {
     pub fn end(&self) -> u32 {
         self.clock + self.length
