@@ -62,30 +62,8 @@ impl TextEdits {
         if !self.open.contains_key(field) {
             self.open.insert(field.clone(), Document::open(held, logs, self.client)?);
         }
-        let Some(document) = self.open.get(field) else { return Ok(None) };
-        let (text, _) = document.read();
-        let outside = |at: u32, length: u32| {
-            Error::invalid(format!(
-                "{at} + {length} is no place in the text `{field}` of {} code units, or is inside of a character",
-                text.encode_utf16().count()
-            ))
-        };
-        let change = match edit {
-            Edit::TextInsert(_, at, new) => {
-                bytes_of(&text, *at, 0).ok_or_else(|| outside(*at, 0))?;
-                Change::Replace { at: *at, length: 0, new }
-            }
-            Edit::TextDelete(_, at, length) => {
-                bytes_of(&text, *at, *length).ok_or_else(|| outside(*at, *length))?;
-                Change::Replace { at: *at, length: *length, new: "" }
-            }
-            Edit::TextReplace(_, new) => smallest_change(&text, new),
-            Edit::TextMark(_, at, length, key, value) => {
-                bytes_of(&text, *at, *length).ok_or_else(|| outside(*at, *length))?;
-                Change::Mark { at: *at, length: *length, key, value: to_any(value.clone().canonical()?)? }
-            }
-            _ => Change::Replace { at: 0, length: units(&text)?, new: "" },
-        };
+        let Some(document) = self.open.get_mut(field) else { return Ok(None) };
+        let change = document.plan(field, edit)?;
         if change.is_nothing() {
             return Ok(None);
         }
@@ -112,6 +90,52 @@ impl Change<'_> {
 struct Document {
     doc: Doc,
     text: TextRef,
+    shown: Shown,
+}
+
+/// A document's characters, so that a place is found without asking yrs for all of them at each edit.
+#[derive(Default)]
+struct Shown {
+    text: String,
+    /// All code units are bytes.
+    is_ascii: bool,
+}
+
+impl Shown {
+    fn new(text: String) -> Self {
+        Self { is_ascii: text.is_ascii(), text }
+    }
+
+    /// The bytes of a range in UTF-16 code units; `None` outside of the text or inside of a character.
+    fn bytes_of(&self, at: u32, length: u32) -> Option<Range<usize>> {
+        let (start, end) = (at as usize, at.checked_add(length)? as usize);
+        if self.is_ascii {
+            return (end <= self.text.len()).then_some(start..end);
+        }
+        let (mut units, mut first) = (0, None);
+        for (byte, char) in self.text.char_indices() {
+            if units == start {
+                first = first.or(Some(byte));
+            }
+            if units == end {
+                return Some(first?..byte);
+            }
+            units += char.len_utf16();
+        }
+        let last = self.text.len();
+        (units == end).then_some(if start == end { last } else { first? }..last)
+    }
+
+    fn units(&self) -> usize {
+        if self.is_ascii { self.text.len() } else { self.text.encode_utf16().count() }
+    }
+
+    fn replace(&mut self, at: u32, length: u32, new: &str) {
+        if let Some(range) = self.bytes_of(at, length) {
+            self.text.replace_range(range, new);
+            self.is_ascii &= new.is_ascii();
+        }
+    }
 }
 
 impl Document {
@@ -135,7 +159,36 @@ impl Document {
             let update = yrs::Update::decode_v1(&built.update).map_err(|error| unreadable(&error))?;
             doc.transact_mut().apply_update(update).map_err(|error| unreadable(&error))?;
         }
-        Ok(Self { doc, text })
+        let mut document = Self { doc, text, shown: Shown::default() };
+        document.shown = Shown::new(document.read().0);
+        Ok(document)
+    }
+
+    /// What an edit comes to here.
+    fn plan<'a>(&self, field: &FieldName, edit: &'a Edit) -> Result<Change<'a>> {
+        let inside = |at: u32, length: u32| match self.shown.bytes_of(at, length) {
+            Some(_) => Ok(()),
+            None => Err(Error::invalid(format!(
+                "{at} + {length} is no place in the text `{field}` of {} code units, or is inside of a character",
+                self.shown.units()
+            ))),
+        };
+        Ok(match edit {
+            Edit::TextInsert(_, at, new) => {
+                inside(*at, 0)?;
+                Change::Replace { at: *at, length: 0, new }
+            }
+            Edit::TextDelete(_, at, length) => {
+                inside(*at, *length)?;
+                Change::Replace { at: *at, length: *length, new: "" }
+            }
+            Edit::TextReplace(_, new) => smallest_change(&self.shown.text, new),
+            Edit::TextMark(_, at, length, key, value) => {
+                inside(*at, *length)?;
+                Change::Mark { at: *at, length: *length, key, value: to_any(value.clone().canonical()?)? }
+            }
+            _ => smallest_change(&self.shown.text, ""),
+        })
     }
 
     fn read(&self) -> (String, Vec<Mark>) {
@@ -171,7 +224,7 @@ impl Document {
     }
 
     /// Makes a change and gives the update of just that.
-    fn change(&self, change: Change<'_>) -> Vec<u8> {
+    fn change(&mut self, change: Change<'_>) -> Vec<u8> {
         let mut transaction: TransactionMut<'_> = self.doc.transact_mut();
         match change {
             Change::Replace { at, length, new } => {
@@ -179,6 +232,7 @@ impl Document {
                     self.text.remove_range(&mut transaction, at, length);
                 }
                 self.text.insert(&mut transaction, at, new);
+                self.shown.replace(at, length, new);
             }
             Change::Mark { at, length, key, value } => {
                 self.text.format(&mut transaction, at, length, Attrs::from([(key.into(), value)]));
@@ -200,30 +254,6 @@ fn smallest_change<'a>(old: &str, new: &'a str) -> Change<'a> {
         length: gone.encode_utf16().count() as u32,
         new: &new_rest[..new_rest.len() - end],
     }
-}
-
-/// The bytes of a range in UTF-16 code units; `None` outside of the text or inside of a character.
-fn bytes_of(text: &str, at: u32, length: u32) -> Option<Range<usize>> {
-    let end = at.checked_add(length)?;
-    let place = |wanted: u32| {
-        let mut units = 0_usize;
-        let mut places = text.char_indices().map(|(byte, char)| {
-            let here = units;
-            units += char.len_utf16();
-            (here, byte)
-        });
-        let found = places.find(|(here, _)| *here >= wanted as usize);
-        match found {
-            Some((here, byte)) if here == wanted as usize => Some(byte),
-            Some(_) => None,
-            None => (units == wanted as usize).then_some(text.len()),
-        }
-    };
-    Some(place(at)?..place(end)?)
-}
-
-fn units(text: &str) -> Result<u32> {
-    u32::try_from(text.encode_utf16().count()).map_err(|_| Error::too_large("a text is too long"))
 }
 
 fn mark(start: u32, end: u32, key: &str, value: &Any) -> Mark {
