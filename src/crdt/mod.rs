@@ -21,7 +21,7 @@ pub use edit::Edit;
 pub use logs::{EventAt, LogIx, LogTable};
 pub use page::{decode_page, encode_page};
 pub use state::{Changed, EntityState, EventApplicator};
-pub use text::{MAX_TEXT_SESSIONS, text_client_id};
+pub use text::{MAX_TEXT_SESSIONS, TextSession, text_client_id};
 pub use view::{EntityView, FieldValue, Mark};
 
 #[cfg(test)]

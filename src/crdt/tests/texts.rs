@@ -213,6 +213,48 @@ proptest! {
         }
     }
 
+    /// Many edits in one event, or in events of their own through a session that is kept while others' text arrives.
+    #[test]
+    fn a_text_session_that_is_kept_prepares_what_a_new_one_does(
+        wishes in prop::collection::vec((any::<u32>(), 0..4_u32, "[a-c🙂]{0,3}", 0..6_u8), 1..24),
+    ) {
+        let (mut kept, mut other) = (Device::new(0, 10), Device::new(1, 10));
+        let mut session = TextSession::new(kept.client());
+        let mut all = Vec::new();
+        for (number, (at, length, text, what)) in wishes.into_iter().enumerate() {
+            let at = place(&kept, at);
+            let end = place(&kept, at.saturating_add(length)).max(at);
+            let edit = if what % 2 == 0 { insert(at, &text) } else { delete(at, end - at) };
+            if what == 5 {
+                other.take(&kept);
+                other.write(&[insert(0, "other ")]).unwrap();
+                kept.take(&other);
+                continue;
+            }
+            if other.written.is_empty() {
+                all.push(edit.clone());
+            }
+            let seq = kept.written.len() as u64 + 1;
+            let hlc = HybridTimestamp(number as u64);
+            let at = EventAt { log: kept.own, seq, index: 0, hlc, commit: 0, counts: true };
+            let ops = kept.state.prepare_in(&[edit.clone()], &at, &kept.logs, &mut session).unwrap();
+            prop_assert_eq!(&ops, &kept.state.prepare(&[edit], &at, &kept.logs, kept.client()).unwrap());
+            if what == 4 || ops.is_empty() {
+                // The write failed: what was prepared never comes to be.
+                if other.written.is_empty() { all.pop(); }
+                continue;
+            }
+            let event = Event { entity: EntityId([1; 16]), seen: kept.state.seen_for(kept.own, &kept.logs), ops };
+            kept.state.apply(&event, &at, &mut kept.logs);
+            kept.written.push((event, at));
+            if other.written.is_empty() {
+                let mut fresh = Device::new(0, 10);
+                fresh.write(&all).unwrap();
+                prop_assert_eq!(fresh.text("body"), kept.text("body"));
+            }
+        }
+    }
+
     #[test]
     fn whoever_is_in_quarantine_the_text_of_all_others_stays_visible(
         steps in prop::collection::vec(step(), 1..40),

@@ -13,8 +13,8 @@ use super::author_of_client;
 use super::build::build;
 use super::update::{ROOT, check_update};
 use crate::crdt::edit::Edit;
-use crate::crdt::logs::LogTable;
-use crate::crdt::updates::Updates;
+use crate::crdt::logs::{EventAt, LogTable};
+use crate::crdt::updates::{Update, Updates, Version, next_version};
 use crate::crdt::view::Mark;
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::{FieldName, Value};
@@ -24,8 +24,8 @@ const EMBEDDED: &str = "\u{fffc}";
 
 /// A text and its marks in the order of their starts.
 pub(in crate::crdt) fn read(updates: &Updates, logs: &LogTable) -> (String, Vec<Mark>) {
-    match Document::open(Some(updates), logs, 0) {
-        Ok(document) => document.read(),
+    match open(Some(updates), logs, 0) {
+        Ok((doc, text)) => shown(&doc, &text),
         Err(error) => {
             // The update was built here from checked parts; should it fail all the same, say so.
             tracing::error!(%error, "a text cannot be shown");
@@ -34,24 +34,29 @@ pub(in crate::crdt) fn read(updates: &Updates, logs: &LogTable) -> (String, Vec<
     }
 }
 
-/// The texts that one event edits: each edit sees those before it.
-pub(in crate::crdt) struct TextEdits {
+/// The texts of one entity as they are edited. Building a document takes time that grows with the text, so a session
+/// may be kept for the next [`EntityState::prepare_in`](crate::crdt::EntityState::prepare_in) of the same entity: a
+/// document is used again as long as the entity holds just what the document was built from and what was prepared
+/// in this session since. It costs memory for each text that was edited.
+pub struct TextSession {
     client: u64,
     open: BTreeMap<FieldName, Document>,
 }
 
-impl TextEdits {
+impl TextSession {
+    /// For edits under this client id ([`crate::crdt::text_client_id`]).
     pub fn new(client: u64) -> Self {
         Self { client, open: BTreeMap::new() }
     }
 
     /// The update that makes an edit (a `Text…` or a `Clear`) of a text of which `held` is known; none where it
     /// changes nothing.
-    pub fn edit(
+    pub(in crate::crdt) fn edit(
         &mut self,
         field: &FieldName,
         edit: &Edit,
         held: Option<&Updates>,
+        at: &EventAt,
         logs: &LogTable,
     ) -> Result<Option<Vec<u8>>> {
         if let Edit::TextUpdate(_, update) = edit {
@@ -59,17 +64,20 @@ impl TextEdits {
             self.open.remove(field);
             return Ok(Some(update.clone()));
         }
-        if !self.open.contains_key(field) {
-            self.open.insert(field.clone(), Document::open(held, logs, self.client)?);
+        let version = (held.map(Updates::version).unwrap_or_default(), logs.fork_marks());
+        if self.open.get(field).is_none_or(|document| document.version != version) {
+            self.open.insert(field.clone(), Document::new(open(held, logs, self.client)?, version));
         }
         let Some(document) = self.open.get_mut(field) else { return Ok(None) };
         let change = document.plan(field, edit)?;
         if change.is_nothing() {
             return Ok(None);
         }
-        let update = document.change(change);
-        check_update(&update, author_of_client(self.client))?;
-        Ok(Some(update))
+        let bytes = document.change(change);
+        let before = document.version.0.entry(at.log).or_default();
+        *before = next_version(*before, &Update { log: at.log, pos: at.pos(), counts: at.counts, bytes: &bytes });
+        check_update(&bytes, author_of_client(self.client))?;
+        Ok(Some(bytes))
     }
 }
 
@@ -91,10 +99,11 @@ struct Document {
     doc: Doc,
     text: TextRef,
     shown: Shown,
+    /// What it was built from and changed by, and under which fork marks.
+    version: (Version, u64),
 }
 
 /// A document's characters, so that a place is found without asking yrs for all of them at each edit.
-#[derive(Default)]
 struct Shown {
     text: String,
     /// All code units are bytes.
@@ -138,30 +147,32 @@ impl Shown {
     }
 }
 
-impl Document {
-    fn open(updates: Option<&Updates>, logs: &LogTable, client: u64) -> Result<Self> {
-        let mut options = Options::with_guid_and_client_id(ROOT.into(), ClientID::new(client));
-        options.offset_kind = OffsetKind::Utf16;
-        options.skip_gc = true;
-        let doc = Doc::with_options(options);
-        let text = doc.get_or_insert_text(ROOT);
-        if let Some(updates) = updates {
-            let built = build(updates, logs);
-            if built.is_waiting(client) {
-                return Err(Error::new(
-                    ErrorCode::Busy,
-                    "this device's own text waits for text of others that has not arrived; sync, or start anew",
-                ));
-            }
-            let unreadable = |error: &dyn std::fmt::Display| {
-                Error::storage(format!("a text cannot be read from its updates: {error}"))
-            };
-            let update = yrs::Update::decode_v1(&built.update).map_err(|error| unreadable(&error))?;
-            doc.transact_mut().apply_update(update).map_err(|error| unreadable(&error))?;
+fn open(updates: Option<&Updates>, logs: &LogTable, client: u64) -> Result<(Doc, TextRef)> {
+    let mut options = Options::with_guid_and_client_id(ROOT.into(), ClientID::new(client));
+    options.offset_kind = OffsetKind::Utf16;
+    options.skip_gc = true;
+    let doc = Doc::with_options(options);
+    let text = doc.get_or_insert_text(ROOT);
+    if let Some(updates) = updates {
+        let built = build(updates, logs);
+        if built.is_waiting(client) {
+            return Err(Error::new(
+                ErrorCode::Busy,
+                "this device's own text waits for text of others that has not arrived; sync, or start anew",
+            ));
         }
-        let mut document = Self { doc, text, shown: Shown::default() };
-        document.shown = Shown::new(document.read().0);
-        Ok(document)
+        let unreadable =
+            |error: &dyn std::fmt::Display| Error::storage(format!("a text cannot be read from its updates: {error}"));
+        let update = yrs::Update::decode_v1(&built.update).map_err(|error| unreadable(&error))?;
+        doc.transact_mut().apply_update(update).map_err(|error| unreadable(&error))?;
+    }
+    Ok((doc, text))
+}
+
+impl Document {
+    fn new((doc, text): (Doc, TextRef), version: (Version, u64)) -> Self {
+        let shown = Shown::new(shown(&doc, &text).0);
+        Self { doc, text, shown, version }
     }
 
     /// What an edit comes to here.
@@ -191,38 +202,6 @@ impl Document {
         })
     }
 
-    fn read(&self) -> (String, Vec<Mark>) {
-        let chunks = self.text.diff(&self.doc.transact(), YChange::identity);
-        let mut text = String::new();
-        let mut at = 0_u32;
-        let mut marks = Vec::new();
-        let mut open = BTreeMap::<Arc<str>, (u32, Any)>::new();
-        for chunk in chunks {
-            let attributes = chunk.attributes.as_deref();
-            let goes_on = |key: &Arc<str>, value: &Any| attributes.and_then(|all| all.get(key)) == Some(value);
-            open.retain(|key, (start, value)| {
-                let goes_on = goes_on(key, value);
-                if !goes_on {
-                    marks.push(mark(*start, at, key, value));
-                }
-                goes_on
-            });
-            for (key, value) in attributes.into_iter().flatten().filter(|(_, value)| **value != Any::Null) {
-                open.entry(key.clone()).or_insert_with(|| (at, value.clone()));
-            }
-            let piece = match &chunk.insert {
-                Out::Any(Any::String(piece)) => piece,
-                _ => EMBEDDED,
-            };
-            text.push_str(piece);
-            // A text's clocks, and so its code units, are bounded far below 2^32 (see `update`).
-            at = at.saturating_add(u32::try_from(piece.encode_utf16().count()).unwrap_or(u32::MAX));
-        }
-        marks.extend(open.iter().map(|(key, (start, value))| mark(*start, at, key, value)));
-        marks.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
-        (text, marks)
-    }
-
     /// Makes a change and gives the update of just that.
     fn change(&mut self, change: Change<'_>) -> Vec<u8> {
         let mut transaction: TransactionMut<'_> = self.doc.transact_mut();
@@ -240,6 +219,38 @@ impl Document {
         }
         transaction.encode_update_v1()
     }
+}
+
+fn shown(doc: &Doc, text: &TextRef) -> (String, Vec<Mark>) {
+    let chunks = text.diff(&doc.transact(), YChange::identity);
+    let mut text = String::new();
+    let mut at = 0_u32;
+    let mut marks = Vec::new();
+    let mut open = BTreeMap::<Arc<str>, (u32, Any)>::new();
+    for chunk in chunks {
+        let attributes = chunk.attributes.as_deref();
+        let goes_on = |key: &Arc<str>, value: &Any| attributes.and_then(|all| all.get(key)) == Some(value);
+        open.retain(|key, (start, value)| {
+            let goes_on = goes_on(key, value);
+            if !goes_on {
+                marks.push(mark(*start, at, key, value));
+            }
+            goes_on
+        });
+        for (key, value) in attributes.into_iter().flatten().filter(|(_, value)| **value != Any::Null) {
+            open.entry(key.clone()).or_insert_with(|| (at, value.clone()));
+        }
+        let piece = match &chunk.insert {
+            Out::Any(Any::String(piece)) => piece,
+            _ => EMBEDDED,
+        };
+        text.push_str(piece);
+        // A text's clocks, and so its code units, are bounded far below 2^32 (see `update`).
+        at = at.saturating_add(u32::try_from(piece.encode_utf16().count()).unwrap_or(u32::MAX));
+    }
+    marks.extend(open.iter().map(|(key, (start, value))| mark(*start, at, key, value)));
+    marks.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
+    (text, marks)
 }
 
 /// The change from one text to another that leaves their common start and end as they are.

@@ -14,9 +14,11 @@ pub(super) mod testing;
 mod update;
 
 #[cfg(feature = "text")]
-pub(super) use doc::{TextEdits, read};
+pub use doc::TextSession;
+#[cfg(feature = "text")]
+pub(super) use doc::read;
 #[cfg(not(feature = "text"))]
-pub(super) use none::TextEdits;
+pub use none::TextSession;
 pub(super) use update::check_update;
 
 use crate::types::codec::put_varint;
