@@ -17,6 +17,7 @@ pub struct LogTable {
     forked: HashSet<LogIx>,
     /// The text clients of forked logs, without their session bits.
     forked_authors: HashSet<u64>,
+    fork_marks: u64,
 }
 
 impl LogTable {
@@ -66,12 +67,19 @@ impl LogTable {
         } else {
             self.forked.remove(&number);
         }
+        self.fork_marks += 1;
         self.forked_authors = self.forked.iter().filter_map(|number| self.id(*number)).map(client_author).collect();
     }
 
     /// Whether a log is marked as forked.
     pub fn is_forked(&self, number: LogIx) -> bool {
         self.forked.contains(&number)
+    }
+
+    /// Grows with each change of a fork mark.
+    #[cfg(feature = "text")]
+    pub(super) fn fork_marks(&self) -> u64 {
+        self.fork_marks
     }
 
     /// Whether a text client is one of a forked log.

@@ -21,5 +21,8 @@ pub use edit::Edit;
 pub use logs::{EventAt, LogIx, LogTable};
 pub use page::{decode_page, encode_page, join_page};
 pub use state::{Changed, EntityState, EventApplicator};
-pub use text::{MAX_TEXT_SESSIONS, text_client_id};
+pub use text::{MAX_TEXT_SESSIONS, TextSession, text_client_id};
 pub use view::{EntityView, FieldValue, Mark};
+
+#[cfg(test)]
+mod tests;

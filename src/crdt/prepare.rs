@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::edit::Edit;
 use super::logs::{EventAt, LogTable};
 use super::state::{EntityState, FieldState};
-use super::text::TextEdits;
+use super::text::TextSession;
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::limits::{MAX_DOTS, MAX_EVENT_BYTES, MAX_OPS};
 use crate::types::{EntityId, Event, FieldKind, FieldName, FieldOp, HybridTimestamp, InFull};
@@ -20,12 +20,23 @@ impl EntityState {
     /// or `Restore` of one that never was, `invalid` for a place outside of a text or an update under another client,
     /// `too_large` for what does not fit into one event, `unsupported` for texts without the feature `text`.
     pub fn prepare(&self, edits: &[Edit], at: &EventAt, logs: &LogTable, text_client: u64) -> Result<Vec<FieldOp>> {
+        self.prepare_in(edits, at, logs, &mut TextSession::new(text_client))
+    }
+
+    /// The same with texts that are already open: for an app that edits the same long text again and again.
+    pub fn prepare_in(
+        &self,
+        edits: &[Edit],
+        at: &EventAt,
+        logs: &LogTable,
+        texts: &mut TextSession,
+    ) -> Result<Vec<FieldOp>> {
         let mut session = Session {
             exists: self.exists(),
             deleted: self.exists() && !self.is_visible(),
             state: Cow::Borrowed(self),
             logs: Cow::Borrowed(logs),
-            texts: TextEdits::new(text_client),
+            texts,
             ops: Vec::new(),
             at,
         };
@@ -55,7 +66,7 @@ impl EntityState {
 struct Session<'a> {
     state: Cow<'a, EntityState>,
     logs: Cow<'a, LogTable>,
-    texts: TextEdits,
+    texts: &'a mut TextSession,
     ops: Vec<FieldOp>,
     at: &'a EventAt,
     exists: bool,
@@ -109,7 +120,7 @@ impl Session<'_> {
                     Err(_) => None,
                 };
                 let held = if let Some(FieldState::Text(updates)) = held { Some(&**updates) } else { None };
-                match self.texts.edit(field, edit, held, &self.logs)? {
+                match self.texts.edit(field, edit, held, self.at, &self.logs)? {
                     Some(update) => FieldOp::Text { field: field.clone(), update },
                     None => return Ok(()),
                 }
@@ -154,7 +165,7 @@ impl Session<'_> {
         let update = match self.field(field, FieldKind::Text) {
             Some(FieldState::Text(updates)) => {
                 let updates = updates.clone();
-                self.texts.edit(field, &Edit::Clear(field.clone()), Some(&updates), &self.logs)?
+                self.texts.edit(field, &Edit::Clear(field.clone()), Some(&updates), self.at, &self.logs)?
             }
             _ => None,
         };

@@ -27,6 +27,9 @@ pub(super) struct Field {
     pub state: FieldState,
 }
 
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Field>() == 64, "ten fields of an entity fit into the memory budget");
+
 /// Kinds never mix: a field that is used in two kinds has two of these.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum FieldState {
@@ -86,6 +89,11 @@ impl EntityState {
             for op in &event.ops {
                 changed = changed.max(self.apply_op(op, at, logs));
             }
+        } else {
+            // A void text is not seen, but others' text may anchor in it.
+            for op in event.ops.iter().filter(|op| matches!(op, FieldOp::Text { .. })) {
+                self.apply_op(op, at, logs);
+            }
         }
         if let Some(early) = &mut self.early {
             early.arrived(at.log, pos);
@@ -123,7 +131,7 @@ impl EntityState {
         if decides && before != self.logs.is_visible() { Changed::Shown } else { Changed::Kept }
     }
 
-    /// Applies one operation of an event that counts. An operation that names what has not arrived is remembered.
+    /// Applies one operation of an event that counts (or a text's of one that is void). An operation that names what has not arrived is remembered.
     pub(super) fn apply_op(&mut self, op: &FieldOp, at: &EventAt, logs: &mut LogTable) -> Changed {
         let pos = at.pos();
         match op {
@@ -241,9 +249,9 @@ impl EntityState {
     }
 
     fn insert_field(&mut self, place: usize, name: &FieldName, state: FieldState) {
-        // Entities are many and their fields few: grow by a quarter, not to the double.
+        // Entities are many and their fields few: grow by two or a quarter, not to the double.
         if self.fields.len() == self.fields.capacity() {
-            self.fields.reserve_exact(1 + self.fields.len() / 4);
+            self.fields.reserve_exact((self.fields.len() / 4).max(2));
         }
         self.fields.insert(place, Field { name: name.clone(), state });
     }

@@ -1,5 +1,8 @@
 //! Updates of texts and of other CRDTs at rest: each log's in their order, one behind the other in one piece of memory.
 
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::life::{out_of_order, read_log};
 use super::logs::{LogIx, Pos};
 use crate::error::Result;
@@ -20,6 +23,18 @@ struct Run {
     log: LogIx,
     /// For each: seq, index * 2 + counts, length, bytes.
     packed: Vec<u8>,
+    /// Names the content of `packed`; see [`Updates::version`].
+    version: u64,
+}
+
+/// See [`Updates::version`].
+pub(super) type Version = BTreeMap<LogIx, u64>;
+
+/// The version of a log's updates with one more.
+pub(super) fn next_version(version: u64, update: &Update<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (version, update.pos, update.counts, update.bytes).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Sorted by log.
@@ -27,16 +42,23 @@ struct Run {
 pub(super) struct Updates(Vec<Run>);
 
 impl Updates {
+    /// Names what is held: equal where the same updates are held, and unequal else (but for a chance of 2^-64). It
+    /// never leaves this process.
+    pub fn version(&self) -> Version {
+        self.0.iter().map(|run| (run.log, run.version)).collect()
+    }
+
     pub fn push(&mut self, update: Update<'_>) {
         let found = match self.0.binary_search_by_key(&update.log, |run| run.log) {
             Ok(found) => found,
             Err(place) => {
                 self.0.reserve_exact(1);
-                self.0.insert(place, Run { log: update.log, packed: Vec::new() });
+                self.0.insert(place, Run { log: update.log, packed: Vec::new(), version: 0 });
                 place
             }
         };
-        let packed = &mut self.0[found].packed;
+        let Run { packed, version, .. } = &mut self.0[found];
+        *version = next_version(*version, &update);
         put_varint(packed, update.pos.seq);
         put_varint(packed, u64::from(update.pos.index) << 1 | u64::from(update.counts));
         put_bytes(packed, update.bytes);
@@ -70,17 +92,19 @@ impl Updates {
             let packed = reader.bytes(usize::MAX, "updates")?;
             let mut inside = Reader::new(packed);
             let mut last = Pos::NONE;
+            let mut version = 0;
             while !inside.is_empty() {
                 let update = read_update(&mut inside, log)?;
                 if update.pos < last {
                     return Err(out_of_order());
                 }
                 last = update.pos;
+                version = next_version(version, &update);
             }
             if packed.is_empty() || runs.last().is_some_and(|last| last.log >= log) {
                 return Err(out_of_order());
             }
-            runs.push(Run { log, packed: packed.to_vec() });
+            runs.push(Run { log, packed: packed.to_vec(), version });
         }
         Ok(Self(runs))
     }

@@ -1,19 +1,30 @@
-//! Texts: Yjs documents, one per (entity, field), kept as their updates.
+//! Texts: Yjs documents, one per (entity, field), with one root text named `t`. At rest a text is its updates; a
+//! document is built when somebody reads or edits it.
 
+#[cfg(feature = "text")]
+mod build;
+#[cfg(feature = "text")]
+mod doc;
+#[cfg(not(feature = "text"))]
+mod none;
+#[cfg(feature = "text")]
+mod structs;
+#[cfg(test)]
+pub(super) mod testing;
 mod update;
 
-pub use update::check_update;
+#[cfg(feature = "text")]
+pub use doc::TextSession;
+#[cfg(feature = "text")]
+pub(super) use doc::read;
+#[cfg(not(feature = "text"))]
+pub use none::TextSession;
+pub(super) use update::check_update;
 
-use super::edit::Edit;
-use super::logs::LogTable;
-use super::updates::Updates;
-use super::view::Mark;
-use crate::error::{Error, ErrorCode, Result};
-use crate::types::FieldName;
 use crate::types::codec::put_varint;
 use crate::types::{Hash, LogId};
 
-/// Sessions of a log; client ids have 12 bits for them.
+/// Sessions of a log: client ids have 12 bits for them.
 pub const MAX_TEXT_SESSIONS: u16 = 1 << 12;
 
 /// The Yjs client id for texts that a log's author edits: 41 bits of hash(author, epoch), 12 of a session number
@@ -32,28 +43,4 @@ pub(super) fn client_author(log: &LogId) -> u64 {
 /// The author's bits of a client id.
 pub(super) fn author_of_client(client: u64) -> u64 {
     client >> 12
-}
-
-/// Edits of the texts of one event.
-pub(super) struct TextEdits;
-
-impl TextEdits {
-    pub fn new(_client: u64) -> Self {
-        Self
-    }
-
-    pub fn edit(
-        &mut self,
-        _field: &FieldName,
-        _edit: &Edit,
-        _held: Option<&Updates>,
-        _logs: &LogTable,
-    ) -> Result<Option<Vec<u8>>> {
-        Err(Error::new(ErrorCode::Unsupported, "this build has no texts (feature `text`)"))
-    }
-}
-
-/// A text as it reads.
-pub(super) fn read(_updates: &Updates, _logs: &LogTable) -> (String, Vec<Mark>) {
-    (String::new(), Vec::new())
 }

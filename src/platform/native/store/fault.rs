@@ -1,5 +1,6 @@
 //! What can go wrong with the file, and the sentences that say so.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -73,10 +74,23 @@ impl From<redb::Error> for Fault {
     }
 }
 
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread, now, is one that the store catches and turns into an error about a damaged file. A
+/// program's panic hook asks this to keep quiet about it.
+pub fn catches_panic() -> bool {
+    GUARDED.get()
+}
+
 /// Runs a step on the database. redb trusts its own pages and panics on some that are damaged: that is a fault of the
-/// file like any other, and must not end the program.
+/// file like any other, and must not end the program. (Under `panic = "abort"` it would.)
 pub(super) fn guard<T>(step: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Fault> {
-    match catch_unwind(AssertUnwindSafe(step)) {
+    let before = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(step));
+    GUARDED.set(before);
+    match result {
         Ok(result) => result.map_err(Fault::from),
         Err(_) => Err(Fault::Damaged("its pages contradict each other".into())),
     }

@@ -1,10 +1,37 @@
 //! The disk store: one redb file in the device's data folder.
+//!
+//! redb because it commits small batches in one sync, reads while it writes, keeps large values whole and opens at once;
+//! fjall reopens in 0.2 to 0.5 s, SQLite is slower at both. What this room adds to it:
+//! - a checksum on every value (redb checks its pages only when it repairs), and a check at open that no row of the small
+//!   tables is hidden by a damaged page;
+//! - opening after a crash without a walk through the file, which takes 0.6 ms a MB: from 32 MB on each durable commit
+//!   also saves the list of free pages, at the price of a second sync;
+//! - an exact answer from a disk that fails or is full: the file is opened again, counts its own commits, and so tells
+//!   whether the batch is in it; relaxed batches before it are put back;
+//! - panics of redb over contradictory pages become errors ([`catches_panic`]).
+//!
+//! Relaxed batches are lost in a crash of the process too, until the next strict one, 8 MiB of them, or an orderly end.
+//!
+//! Measured on 2 cores of a shared machine, release build, while fdatasync took 0.13 ms (by other programs' writing it
+//! can take 4 ms, and all strict figures grow with it):
+//!
+//! | what | figure |
+//! |---|---|
+//! | blocks of 60 KiB (1,000 events), strict, second sync | 1,300 a second, 0.74 ms (median) |
+//! | commits of 200 B, strict, second sync, 200 MB file | 1,700 a second, 0.56 ms (median) |
+//! | commits of 200 B, strict, one sync (redb alone) | 3,900 a second, 0.25 ms (median) |
+//! | blocks of 60 KiB, relaxed | 3,700 a second, 0.05 ms (median) |
+//! | commits of 200 B, relaxed | 50,000 a second, 0.013 ms (median) |
+//! | open after an orderly end / after abort, 205 MB | 0.3 to 0.7 ms / 0.9 ms |
+//! | reading 300 blocks of 60 KiB, checked | 10 ms |
 
 mod fault;
 mod instance;
 mod lock;
 mod row;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +39,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{Builder, Database};
 
+pub use self::fault::catches_panic;
 use self::fault::{Fault, guard};
 use self::instance::Witness;
 use self::lock::FolderLock;
-use self::tables::{Change, FORMAT, Own};
+use self::tables::{Change, End, FORMAT, Own};
 use crate::error::{Error, Result};
 use crate::store::{Durability, Read, Rows, Store, WriteBatch};
 
@@ -31,6 +59,10 @@ const CACHE_BYTES: usize = 32 << 20;
 /// After so many bytes of relaxed batches the next is made durable: it bounds what a crash can take and what is kept for
 /// [`Inner::reopen`].
 const RELAXED_BYTES: usize = 8 << 20;
+
+/// Below this size of the file a walk through all of it after a crash takes under 20 ms, and commits save the second sync
+/// that avoids it.
+const WALK_BYTES: u64 = 32 << 20;
 
 /// How the file is opened; tests put a disk without room between.
 type Opener = dyn Fn(&Path) -> std::result::Result<Database, redb::Error> + Send + Sync;
@@ -70,6 +102,9 @@ struct Writer {
     /// The batches after it: a failed disk makes redb forget them, and they were reported as committed.
     relaxed: Vec<Vec<Change>>,
     relaxed_bytes: usize,
+    /// A batch that failed while the file could not be opened again, so that it may be on disk although the caller was
+    /// told that it is not: its number, and what takes it back.
+    doubtful: Option<(u64, Vec<Change>)>,
     witness: Witness,
 }
 
@@ -111,13 +146,16 @@ impl DiskStore {
         }
         lock.note(true);
         let (db, mut own) = open_file(&opener, &path).map_err(|fault| fault.at(&path))?;
+        if !guard(|| tables::small_tables_are_whole(&db)).map_err(|fault| fault.at(&path))? {
+            return Err(Fault::Damaged("rows cannot be found any more".into()).at(&path));
+        }
         let witness = Witness::of(&path, state_folder);
         if witness.saw_more_than(own.commits) {
             own.salt = random()?;
         }
         let mark = instance::mark(&path, own.salt).map_err(|error| Fault::from(error).at(&path))?;
         let durable = own.commits;
-        let writer = Writer { own, durable, relaxed: Vec::new(), relaxed_bytes: 0, witness };
+        let writer = Writer { own, durable, relaxed: Vec::new(), relaxed_bytes: 0, doubtful: None, witness };
         let (db, writer) = (RwLock::new(Some(db)), Mutex::new(writer));
         Ok(Self { inner: Arc::new(Inner { path, opener, db, writer, mark, _lock: lock }) })
     }
@@ -240,19 +278,29 @@ impl Inner {
         if batch.is_empty() && (batch.durability == Durability::Relaxed || writer.relaxed.is_empty()) {
             return Ok(());
         }
+        // First, because opening may take back a doubtful batch, which counts as a commit.
+        if self.db().is_none() {
+            self.reopen(&mut writer).map_err(|fault| fault.at(&self.path))?;
+        }
         let changes: Vec<Change> = batch.ops.into_iter().map(Change::of).collect();
         let bytes = changes.iter().map(Change::len).sum::<usize>().saturating_add(writer.relaxed_bytes);
         let durability = if bytes > RELAXED_BYTES { Durability::Strict } else { batch.durability };
         let own = Own { commits: writer.own.commits.saturating_add(1), ..writer.own };
-        if let Err(fault) = self.with_db(Some(&mut writer), |db| tables::write(db, &changes, own, durability)) {
+        let end = match durability {
+            Durability::Relaxed => End::Relaxed,
+            Durability::Strict if fs::metadata(&self.path).is_ok_and(|meta| meta.len() < WALK_BYTES) => End::Durable,
+            Durability::Strict => End::QuickToOpen,
+        };
+        let mut undo = Vec::new();
+        if let Err(fault) = self.with_db(Some(&mut writer), |db| tables::write(db, &changes, own, end, &mut undo)) {
             // redb answers nothing after a failed write until it is opened again, and only the file tells whether the
             // failure came before or after the batch was on disk.
             self.close();
-            let reopened = self.reopen(&mut writer);
-            if reopened.is_err() || writer.own.commits < own.commits {
-                return Err(fault.at(&self.path));
+            if self.reopen(&mut writer).is_err() && writer.doubtful.is_none() {
+                undo.reverse();
+                writer.doubtful = Some((own.commits, undo));
             }
-            return Ok(());
+            return if writer.own.commits < own.commits { Err(fault.at(&self.path)) } else { Ok(()) };
         }
         writer.own = own;
         match durability {
@@ -286,21 +334,30 @@ impl Inner {
             return Ok(());
         }
         let (db, found) = open_file(&self.opener, &self.path)?;
+        let mut on_disk = found.commits;
+        if let Some((number, undo)) = &writer.doubtful
+            && found.commits == *number
+        {
+            on_disk = number.saturating_add(1);
+            let own = Own { commits: on_disk, ..writer.own };
+            guard(|| tables::write(&db, undo, own, End::QuickToOpen, &mut Vec::new()))?;
+        }
+        writer.doubtful = None;
         // The batch that failed last may have reached the disk, and with it all relaxed ones before it.
-        if found.commits > writer.own.commits {
-            writer.own.commits = found.commits;
+        if on_disk > writer.own.commits {
+            writer.own.commits = on_disk;
             writer.relaxed.clear();
         }
-        let Some(kept) = found.commits.checked_sub(writer.durable) else {
+        let Some(kept) = on_disk.checked_sub(writer.durable) else {
             return Err(Fault::Damaged("it has lost commits that were on disk".into()));
         };
         let kept = usize::try_from(kept).unwrap_or(usize::MAX).min(writer.relaxed.len());
         writer.relaxed.drain(..kept);
         writer.relaxed_bytes = writer.relaxed.iter().flatten().map(Change::len).sum();
-        writer.durable = found.commits;
-        for (commits, changes) in (found.commits.saturating_add(1)..).zip(&writer.relaxed) {
+        writer.durable = on_disk;
+        for (commits, changes) in (on_disk.saturating_add(1)..).zip(&writer.relaxed) {
             let own = Own { commits, ..writer.own };
-            guard(|| tables::write(&db, changes, own, Durability::Relaxed))?;
+            guard(|| tables::write(&db, changes, own, End::Relaxed, &mut Vec::new()))?;
         }
         *slot = Some(db);
         Ok(())
@@ -333,7 +390,7 @@ fn create(folder: &Path, path: &Path) -> std::result::Result<(), Fault> {
     let own = Own { format: FORMAT, commits: 0, salt };
     guard(|| {
         let db = builder().create(&new)?;
-        tables::write(&db, &[], own, Durability::Strict)
+        tables::write(&db, &[], own, End::Durable, &mut Vec::new())
     })?;
     fs::rename(&new, path)?;
     // A folder is made durable by itself; only Unix can say so.
