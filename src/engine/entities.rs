@@ -136,6 +136,13 @@ impl Entities {
         }
     }
 
+    /// Forgets all states of a type, and its pages: they are put anew.
+    pub fn forget(&mut self, ty: TypeIx) {
+        self.loaded.retain(|(of, _), _| *of != ty);
+        self.waiting.retain(|(of, _), _| *of != ty);
+        self.pages.remove(&ty);
+    }
+
     /// Replaces states that were folded again from their blocks.
     pub fn replace(&mut self, ty: TypeIx, states: impl IntoIterator<Item = (EntityId, EntityState)>) {
         for (id, state) in states {

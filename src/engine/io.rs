@@ -402,6 +402,8 @@ pub enum SyncEvent {
     PairingCompleted(PeerId),
     /// The store failed: nothing since the last answer is saved; the engine opens it again.
     StorageFailed(ErrorCode, String),
+    /// A stored block does not read back as it was written; it is fetched again from peers.
+    StorageDamaged(String),
     /// This device found its own log ahead of itself or forked, and goes on in a new epoch.
     EpochRenewed {
         /// How many of its commits it makes again.

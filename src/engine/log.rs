@@ -28,6 +28,28 @@ impl Tip {
     pub const START: Tip = Tip { seq: 0, hash: Hash::ZERO };
 }
 
+/// What is known of the original that a copy names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Original {
+    /// Its log is not held so far.
+    Missing,
+    /// It is held.
+    Held,
+    /// Its place in the log is another commit's.
+    Other,
+}
+
+/// A commit made again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Copied {
+    /// The copy's number.
+    pub seq: u64,
+    /// What it stands for.
+    pub of: StandsFor,
+    /// Whether that is held.
+    pub original: Original,
+}
+
 /// A log as held.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -46,7 +68,7 @@ pub struct Log {
     /// From which commit on it names which membership heads.
     pub segments: Vec<(u64, Arc<[Hash]>)>,
     /// Commits that stand for others.
-    pub copies: Vec<(u64, StandsFor)>,
+    pub copies: Vec<Copied>,
     /// Commits invalid in themselves.
     pub bad: Vec<u64>,
     /// Other authors that its clocks name, each where it does first.
@@ -57,7 +79,9 @@ pub struct Log {
     pub waiting_bytes: u64,
     /// The first commit of a run of small blocks at the end, and how many blocks.
     pub small: (u64, u32),
-    /// What counts, as far as it is applied.
+    /// The last commit applied to entities.
+    pub applied: u64,
+    /// What counts.
     pub validity: Validity,
     /// The highest commit that may have left this device; not stored: after a start, all that is stored may have.
     pub published: u64,
@@ -82,6 +106,7 @@ impl Log {
             fork: None,
             waiting_bytes: 0,
             small: (1, 0),
+            applied: 0,
             validity: Validity::default(),
             published: 0,
             forward_at: 0,
@@ -121,7 +146,7 @@ impl Log {
             self.segments.push((seq, header.heads.clone()));
         }
         if let Some(original) = header.stands_for {
-            self.copies.push((seq, original));
+            self.copies.push(Copied { seq, of: original, original: Original::Missing });
         }
         if bad {
             self.bad.push(seq);
@@ -139,7 +164,7 @@ impl Log {
     /// Forgets what was noted after `to`, whose commits are gone from the store.
     pub fn roll_back(&mut self, to: Tip, events: u64) {
         self.segments.retain(|(seq, _)| *seq <= to.seq);
-        self.copies.retain(|(seq, _)| *seq <= to.seq);
+        self.copies.retain(|copy| copy.seq <= to.seq);
         self.bad.retain(|seq| *seq <= to.seq);
         self.named.retain(|(seq, _)| *seq <= to.seq);
         self.events = events;
@@ -150,7 +175,7 @@ impl Log {
     }
 
     /// Decides again what counts; `gives_way` says of a copy whether its original (or a lower copy) counts.
-    pub fn evaluate(&mut self, membership: &Membership, gives_way: impl Fn(&StandsFor, u64) -> bool) -> Validity {
+    pub fn evaluate(&self, membership: &Membership, gives_way: impl Fn(&Copied) -> bool) -> Validity {
         let facts = LogFacts {
             author: self.name.id.author,
             entity_type: self.name.entity_type.clone(),
@@ -159,7 +184,7 @@ impl Log {
             forked_after: self.fork.map(|fork| fork.seq),
             bad: self.bad.clone(),
             named: self.named.clone(),
-            copies: self.copies.iter().map(|(seq, original)| (*seq, gives_way(original, *seq))).collect(),
+            copies: self.copies.iter().map(|copy| (copy.seq, gives_way(copy))).collect(),
         };
         valid(&facts, membership)
     }
@@ -188,11 +213,12 @@ impl Log {
             heads.iter().for_each(|head| out.extend_from_slice(&head.0));
         }
         put_varint(&mut out, self.copies.len() as u64);
-        for (seq, original) in &self.copies {
-            put_varint(&mut out, *seq);
-            out.extend_from_slice(&original.epoch.0.to_be_bytes());
-            put_varint(&mut out, original.seq);
-            out.extend_from_slice(&original.hash.0);
+        for copy in &self.copies {
+            put_varint(&mut out, copy.seq);
+            out.extend_from_slice(&copy.of.epoch.0.to_be_bytes());
+            put_varint(&mut out, copy.of.seq);
+            out.extend_from_slice(&copy.of.hash.0);
+            out.push(copy.original as u8);
         }
         put_varint(&mut out, self.bad.len() as u64);
         self.bad.iter().for_each(|seq| put_varint(&mut out, *seq));
@@ -222,6 +248,7 @@ impl Log {
         log.tip = Tip { seq: reader.varint()?, hash: Hash(reader.array()?) };
         log.stored = log.tip;
         log.published = log.tip.seq;
+        log.applied = log.tip.seq;
         log.events = reader.varint()?;
         log.hlc = HybridTimestamp(reader.varint()?);
         for _ in 0..reader.count(usize::MAX, "segments")? {
@@ -233,7 +260,13 @@ impl Log {
         for _ in 0..reader.count(usize::MAX, "copies")? {
             let seq = reader.varint()?;
             let epoch = Epoch(u64::from_be_bytes(reader.array()?));
-            log.copies.push((seq, StandsFor { epoch, seq: reader.varint()?, hash: Hash(reader.array()?) }));
+            let of = StandsFor { epoch, seq: reader.varint()?, hash: Hash(reader.array()?) };
+            let original = match reader.byte()? {
+                0 => Original::Missing,
+                1 => Original::Held,
+                _ => Original::Other,
+            };
+            log.copies.push(Copied { seq, of, original });
         }
         for _ in 0..reader.count(usize::MAX, "bad commits")? {
             log.bad.push(reader.varint()?);

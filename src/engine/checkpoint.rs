@@ -1,0 +1,95 @@
+//! Checkpoints: dirty states go to disk as pages, in one batch with how far they stand for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::layout::{self, TypeIx, meta};
+use super::local::read_page;
+use super::{Job, Landed, SyncEngine, Wanted};
+use crate::crdt::EntityState;
+use crate::store::{Durability, Read, Rows, Table, WriteBatch};
+use crate::types::EntityId;
+use crate::types::codec::put_varint;
+
+/// Events after which a checkpoint is due: what opening replays at most.
+const CHECKPOINT_EVENTS: u64 = 20_000;
+
+/// A checkpoint that waits for the pages it rewrites.
+#[derive(Default, Debug)]
+pub struct Checkpoint {
+    missing: BTreeSet<(TypeIx, EntityId)>,
+    pages: BTreeMap<(TypeIx, EntityId), Vec<(EntityId, EntityState)>>,
+}
+
+impl SyncEngine {
+    pub(super) fn checkpoint_due(&self) -> bool {
+        self.entities.dirty_events >= CHECKPOINT_EVENTS
+    }
+
+    /// Reads the pages that are to be rewritten; what comes in meanwhile waits.
+    pub(super) fn start_checkpoint(&mut self) {
+        let missing: BTreeSet<_> = self.entities.dirty_pages().into_iter().collect();
+        for (ty, first) in &missing {
+            self.read(Read::Get(Table::Pages, layout::page_row(*ty, first)), Wanted::Checkpoint(*ty, *first));
+        }
+        self.job = Some(Job::Checkpoint(Checkpoint { missing, pages: BTreeMap::new() }));
+        self.checkpoint_step();
+    }
+
+    pub(super) fn checkpoint_page(&mut self, ty: TypeIx, first: EntityId, rows: Rows) {
+        let Some(Job::Checkpoint(checkpoint)) = &mut self.job else { return };
+        checkpoint.missing.remove(&(ty, first));
+        match read_page(rows) {
+            Some(page) => {
+                self.entities.load_page(ty, first, page.clone(), |_| false, &mut self.ids);
+                checkpoint.pages.insert((ty, first), page);
+                self.checkpoint_step();
+            }
+            None => {
+                self.job = None;
+                self.rebuild_pages(ty);
+            }
+        }
+    }
+
+    fn checkpoint_step(&mut self) {
+        let Some(Job::Checkpoint(checkpoint)) = &mut self.job else { return };
+        if !checkpoint.missing.is_empty() {
+            return;
+        }
+        let old = std::mem::take(&mut checkpoint.pages);
+        self.job = None;
+        let mut batch = WriteBatch { durability: Durability::Strict, ..WriteBatch::default() };
+        if let Some(mut end) = self.pending_stale_end.take() {
+            batch.ops.append(&mut end.ops);
+        }
+        self.put_checkpoint(old, &mut batch);
+        self.write(batch, Landed::default());
+    }
+
+    /// Adds pages, directories and the checkpoint's row to a batch. Blocks up to the tips are in earlier batches.
+    pub(super) fn put_checkpoint(
+        &mut self,
+        old: BTreeMap<(TypeIx, EntityId), Vec<(EntityId, EntityState)>>,
+        batch: &mut WriteBatch,
+    ) {
+        let pages = self.entities.checkpoint(old);
+        for (ty, first) in pages.delete {
+            batch.delete(Table::Pages, layout::page_row(ty, &first));
+        }
+        for (ty, first, bytes) in pages.put {
+            batch.put(Table::Pages, layout::page_row(ty, &first), bytes);
+        }
+        for ty in pages.directories {
+            let directory: Vec<u8> = self.entities.directory(ty).iter().flat_map(|id| id.0).collect();
+            batch.put(Table::Pages, layout::directory_row(ty), directory);
+        }
+        let mut row = Vec::new();
+        put_varint(&mut row, self.logs.len() as u64);
+        for (key, log) in &self.logs {
+            put_varint(&mut row, u64::from(key.ty.0));
+            put_varint(&mut row, u64::from(key.ix.0));
+            put_varint(&mut row, log.tip.seq);
+        }
+        batch.put(Table::Meta, meta::CHECKPOINT, row);
+    }
+}

@@ -1,0 +1,283 @@
+//! Local edits: from wishes to a signed commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::io::{CallId, EntityEdit, Reply};
+use super::layout::{self, LogKey, TypeIx, meta};
+use super::log::Tip;
+use super::remote::Arrived;
+use super::{Landed, SyncEngine, Wanted};
+use crate::crdt::{Edit, EntityState, EventAt, decode_page, text_client_id};
+use crate::error::{Error, ErrorCode, Result};
+use crate::policy::Refusal;
+use crate::store::{Read, Rows, Table, WriteBatch};
+use crate::types::limits::{MAX_BATCH_SIZE, MAX_COMMIT_BYTES, MAX_EVENT_BYTES};
+use crate::types::{
+    Commit, CommitHeader, EntityId, EntityType, Event, Hash, HybridTimestamp, InFull, LogId, StandsFor, events_hash,
+};
+use crate::wire::encode_block;
+
+/// Writes that may wait for pages.
+const MAX_PARKED: usize = 4_096;
+
+/// A write that waits for its entities' pages, or for a job to end.
+#[derive(Debug)]
+pub struct Parked {
+    pub call: CallId,
+    pub entity_type: EntityType,
+    pub changes: Vec<EntityEdit>,
+    /// The ids, given when the call came.
+    ids: Vec<EntityId>,
+}
+
+/// A commit to be made.
+pub struct Draft {
+    pub hlc: HybridTimestamp,
+    pub stands_for: Option<StandsFor>,
+    pub events: Vec<Event>,
+}
+
+impl SyncEngine {
+    /// Takes a write; it happens in its turn, once what it touches is in memory.
+    pub(super) fn park_write(&mut self, call: CallId, entity_type: EntityType, changes: Vec<EntityEdit>) {
+        if let Err(error) = self.check_write(&entity_type, &changes) {
+            return self.refuse(call, error);
+        }
+        let ty = self.type_ix(&entity_type);
+        let mut ids = Vec::with_capacity(changes.len());
+        for change in &changes {
+            let id = change.id.unwrap_or_else(|| {
+                // Ten random bytes: nobody has this one.
+                let id = self.entropy.entity_id(self.now.wall);
+                self.entities.know_absent((ty, id));
+                id
+            });
+            ids.push(id);
+        }
+        self.local.push_back(Parked { call, entity_type, changes, ids });
+    }
+
+    fn check_write(&self, entity_type: &EntityType, changes: &[EntityEdit]) -> Result<()> {
+        let vault = self.vault()?;
+        if self.local.len() >= MAX_PARKED {
+            return Err(Error::new(ErrorCode::Quota, "too many writes wait at once; wait for their answers"));
+        }
+        if changes.is_empty() || changes.iter().any(|change| change.edits.is_empty()) {
+            return Err(Error::invalid("a write that changes nothing"));
+        }
+        if changes.len() > MAX_BATCH_SIZE {
+            return Err(Error::too_large(format!(
+                "a batch of {} changes; {MAX_BATCH_SIZE} are the limit: split it",
+                changes.len()
+            )));
+        }
+        let view = vault.membership.evaluate();
+        match view.role(&self.me) {
+            None => Err(Error::new(ErrorCode::NotAuthorized, "this device is no member of its vault (any more, or yet)")),
+            Some(_) if view.may_write(entity_type.as_str(), &self.me) => Ok(()),
+            Some(role) => Err(Error::new(
+                ErrorCode::PolicyDenied,
+                format!("this device may not write `{entity_type}`: it is {role:?} in this vault; ask an Admin"),
+            )),
+        }
+    }
+
+    /// Carries out the writes at the head of the line whose entities are in memory.
+    pub(super) fn local_writes(&mut self) {
+        while self.job.is_none()
+            && let Some(parked) = self.local.front()
+        {
+            let Some(ty) = self.find_type(&parked.entity_type) else { return };
+            let keys: Vec<_> = parked.ids.iter().map(|id| (ty, *id)).collect();
+            let pages = self.entities.pages_for(&keys);
+            if !pages.is_empty() {
+                return self.read_pages(pages);
+            }
+            let Some(parked) = self.local.pop_front() else { return };
+            let call = parked.call;
+            if let Err(error) = self.write_now(parked, ty) {
+                self.refuse(call, error);
+            }
+        }
+    }
+
+    /// Asks for pages that are not being read already.
+    pub(super) fn read_pages(&mut self, pages: Vec<(TypeIx, EntityId)>) {
+        for (ty, first) in pages {
+            if self.pages.insert((ty, first)) {
+                self.read(Read::Get(Table::Pages, layout::page_row(ty, &first)), Wanted::Page(ty, first));
+            }
+        }
+    }
+
+    pub(super) fn page_read(&mut self, ty: TypeIx, first: EntityId, rows: Rows) {
+        self.pages.remove(&(ty, first));
+        match read_page(rows) {
+            Some(page) => self.entities.load_page(ty, first, page, |_| true, &mut self.ids),
+            None => self.rebuild_pages(ty),
+        }
+        self.resume_calls();
+    }
+
+    fn write_now(&mut self, parked: Parked, ty: TypeIx) -> Result<()> {
+        let name = self.own_log(&parked.entity_type);
+        let key = self.log_mut(&name).key;
+        let hlc = self.hlc.tick(self.now);
+        let seq = self.logs.get(&key).map_or(1, |log| log.tip.seq + 1);
+        // What an edit sees of an entity that the same commit has changed before is in `scratch`.
+        let mut scratch: BTreeMap<EntityId, EntityState> = BTreeMap::new();
+        let mut events: Vec<Event> = Vec::with_capacity(parked.changes.len());
+        let counts: BTreeMap<EntityId, usize> = parked.ids.iter().fold(BTreeMap::new(), |mut counts, id| {
+            *counts.entry(*id).or_default() += 1;
+            counts
+        });
+        for (change, id) in parked.changes.into_iter().zip(&parked.ids) {
+            let at = EventAt { log: key.ix, seq, index: events.len() as u32, hlc, commit: 0, counts: true };
+            let fresh = EntityState::default();
+            let state = scratch.get(id).or_else(|| self.entities.get(&(ty, *id))).unwrap_or(&fresh);
+            let edits = canonical(change.edits)?;
+            let ops = state.prepare(&edits, &at, &self.ids, text_client_id(name.id, 0))?;
+            if ops.is_empty() {
+                continue; // it says already what was wished
+            }
+            let seen = state.seen_for(key.ix, &self.ids);
+            let event = Event { entity: *id, seen, ops };
+            if counts.get(id).is_some_and(|count| *count > 1) {
+                let mut state = state.clone();
+                state.apply(&event, &at, &mut self.ids);
+                scratch.insert(*id, state);
+            }
+            events.push(event);
+        }
+        let reply = Reply::Written(parked.ids);
+        if events.is_empty() {
+            self.write(WriteBatch::default(), Landed { replies: vec![(parked.call, reply)], ..Landed::default() });
+            return Ok(());
+        }
+        let mut arrived = Arrived::default();
+        self.commit(key, vec![Draft { hlc, stands_for: None, events }], &mut arrived)?;
+        arrived.landed.replies.push((parked.call, reply));
+        self.finish_arrival(arrived);
+        Ok(())
+    }
+
+    /// Makes, signs and appends commits of this device's log, as few blocks as they fit into.
+    pub(super) fn commit(&mut self, key: LogKey, drafts: Vec<Draft>, arrived: &mut Arrived) -> Result<()> {
+        let vault = self.vault()?;
+        let vault_id = vault.membership.vault();
+        let Some(log) = self.logs.get(&key) else { return Ok(()) };
+        let before: Vec<Hash> = log.segments.last().map(|(_, heads)| heads.to_vec()).unwrap_or_default();
+        let heads: Arc<[Hash]> = vault.membership.heads_for(&self.me, &before).into();
+        let (mut tip, name) = (log.tip, log.name.clone());
+        let mut commits = Vec::with_capacity(drafts.len());
+        let mut buffer = Vec::new();
+        for draft in drafts {
+            check_size(&draft.events, &mut buffer)?;
+            let header = CommitHeader {
+                vault: vault_id,
+                log: name.clone(),
+                seq: tip.seq + 1,
+                prev: tip.hash,
+                hlc: draft.hlc,
+                heads: heads.clone(),
+                stands_for: draft.stands_for,
+                events: events_hash(&draft.events, &mut buffer),
+            };
+            let hash = header.hash();
+            tip = Tip { seq: header.seq, hash };
+            commits.push(Commit {
+                header,
+                hash,
+                events: draft.events,
+                signature: Some(self.config.keypair.sign_commit(&hash)),
+            });
+        }
+        for commit in commits {
+            let block: Arc<[u8]> = encode_block(std::slice::from_ref(&commit))?.into();
+            self.append_own(key, commit, block, arrived);
+        }
+        Ok(())
+    }
+
+    fn append_own(&mut self, key: LogKey, commit: Commit, block: Arc<[u8]>, arrived: &mut Arrived) {
+        let published = self.logs.get(&key).map_or(0, |log| log.published);
+        let epoch = self.epoch;
+        // `append` takes a commit of our own for one that came from outside, and would renew the epoch.
+        self.epoch.0 = !epoch.0;
+        self.append(key, vec![commit], block, arrived);
+        self.epoch = epoch;
+        if let Some(log) = self.logs.get_mut(&key) {
+            log.published = published;
+        }
+    }
+
+    /// A row for the epoch, where the first commit of it is made.
+    pub(super) fn epoch_row(&self, batch: &mut WriteBatch) {
+        batch.put(Table::Meta, meta::EPOCH, self.epoch.0.to_be_bytes());
+    }
+
+    /// Pages cannot be read: they are built again from the blocks.
+    pub(super) fn rebuild_pages(&mut self, ty: TypeIx) {
+        let mut stale = super::refold::Stale::default();
+        stale.add_all(ty);
+        self.start_refold(stale);
+    }
+
+    /// Own logs of which something does not count, with the reason.
+    pub(super) fn own_refusals(&self) -> BTreeSet<(LogId, Refusal)> {
+        self.logs
+            .values()
+            .filter(|log| log.name.id.author == self.me)
+            .flat_map(|log| log.validity.refused.iter().map(|(_, refusal)| (log.name.id, *refusal)))
+            .collect()
+    }
+}
+
+fn canonical(edits: Vec<Edit>) -> Result<Vec<Edit>> {
+    edits
+        .into_iter()
+        .map(|edit| {
+            Ok(match edit {
+                Edit::Set(field, value) => Edit::Set(field, value.canonical()?),
+                Edit::Insert(field, item) => Edit::Insert(field, item.canonical()?),
+                Edit::Remove(field, item) => Edit::Remove(field, item.canonical()?),
+                Edit::TextMark(field, at, length, key, value) => Edit::TextMark(field, at, length, key, value.canonical()?),
+                other => other,
+            })
+        })
+        .collect()
+}
+
+/// Events and commits have limits; over them nothing is written.
+fn check_size(events: &[Event], buffer: &mut Vec<u8>) -> Result<()> {
+    buffer.clear();
+    let mut start = 0;
+    for event in events {
+        event.encode(buffer, &mut InFull);
+        let size = buffer.len() - start;
+        if size > MAX_EVENT_BYTES {
+            return Err(Error::too_large(format!(
+                "a change of {} takes {size} bytes; {MAX_EVENT_BYTES} are the limit",
+                event.entity
+            )));
+        }
+        start = buffer.len();
+    }
+    if buffer.len() > MAX_COMMIT_BYTES {
+        return Err(Error::too_large(format!(
+            "a batch of {} bytes; {MAX_COMMIT_BYTES} are the limit: split it",
+            buffer.len()
+        )));
+    }
+    Ok(())
+}
+
+/// The entities of a page that was read; `None` where it is damaged.
+pub fn read_page(rows: Rows) -> Option<Vec<(EntityId, EntityState)>> {
+    match rows.one().ok()? {
+        Some((_, bytes)) => decode_page(&bytes).ok(),
+        None => None,
+    }
+}
+

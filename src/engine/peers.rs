@@ -1,0 +1,253 @@
+//! Devices known to this one: where they are, what was last common with them, when to dial them.
+
+use super::{SyncEngine, layout};
+use crate::engine::io::{Output, Via};
+use crate::error::Result;
+use crate::protocol::{Frontier, Held, digest, type_digest};
+use crate::store::{Table, WriteBatch};
+use crate::types::codec::{Reader, put_bytes, put_varint};
+use crate::types::limits::MAX_NAME_BYTES;
+use crate::types::{EntityType, Epoch, Hash, LogId, LogName, PeerId};
+
+/// The first wait before dialling again; it doubles up to [`MAX_BACKOFF`], with a random half.
+const MIN_BACKOFF: u64 = 500_000;
+const MAX_BACKOFF: u64 = 60_000_000;
+const MAX_ADDRESSES: usize = 16;
+const MAX_ADDRESS_BYTES: usize = 512;
+/// Peers whose addresses are kept: members, and others up to this many.
+const MAX_PEERS: usize = 1_024;
+
+/// A device that this one knows of.
+#[derive(Default, Debug)]
+pub struct Peer {
+    /// Whether the user asked for a link to it.
+    pub wanted: bool,
+    /// Where it was last known, newest first.
+    pub addresses: Vec<String>,
+    /// The last common frontier with its short digest.
+    pub common: Option<(u64, Frontier)>,
+    /// The membership heads it had when a session was last open.
+    pub heads: Vec<Hash>,
+    /// Wall clock milliseconds of its last message.
+    pub last_seen: Option<u64>,
+    /// By which way it was last reached.
+    pub via: Option<Via>,
+    /// How far its last stamp was from our clock, in milliseconds.
+    pub clock_offset: Option<i64>,
+    /// When to dial it next, 0: at once; and the wait after that.
+    pub dial_at: u64,
+    backoff: u64,
+    /// A dial is under way.
+    pub dialling: bool,
+    /// What the last attempt said.
+    pub failure: Option<String>,
+}
+
+impl Peer {
+    /// Puts addresses in front of those known.
+    pub fn learn(&mut self, addresses: Vec<String>) {
+        for address in addresses.into_iter().rev().filter(|address| address.len() <= MAX_ADDRESS_BYTES) {
+            self.addresses.retain(|known| *known != address);
+            self.addresses.insert(0, address);
+        }
+        self.addresses.truncate(MAX_ADDRESSES);
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![u8::from(self.wanted)];
+        put_varint(&mut out, self.addresses.len() as u64);
+        self.addresses.iter().for_each(|address| put_bytes(&mut out, address.as_bytes()));
+        put_varint(&mut out, self.heads.len() as u64);
+        self.heads.iter().for_each(|head| out.extend_from_slice(&head.0));
+        put_varint(&mut out, self.last_seen.unwrap_or(0));
+        let empty = Frontier::new();
+        let (short, frontier) = self.common.as_ref().map_or((0, &empty), |(short, frontier)| (*short, frontier));
+        out.extend_from_slice(&short.to_be_bytes());
+        put_varint(&mut out, frontier.len() as u64);
+        for (name, held) in frontier {
+            put_bytes(&mut out, name.entity_type.as_str().as_bytes());
+            out.extend_from_slice(&name.id.author.0);
+            out.extend_from_slice(&name.id.epoch.0.to_be_bytes());
+            put_varint(&mut out, held.seq);
+            out.extend_from_slice(&held.hash.0);
+            out.push(u8::from(held.forked));
+        }
+        out
+    }
+
+    /// Reads the row of a peer.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let mut peer = Peer { wanted: reader.byte()? != 0, ..Peer::default() };
+        for _ in 0..reader.count(MAX_ADDRESSES, "addresses")? {
+            peer.addresses.push(reader.text(MAX_ADDRESS_BYTES, "an address")?.to_owned());
+        }
+        for _ in 0..reader.count(usize::MAX, "heads")? {
+            peer.heads.push(Hash(reader.array()?));
+        }
+        peer.last_seen = Some(reader.varint()?).filter(|seen| *seen > 0);
+        let short = u64::from_be_bytes(reader.array()?);
+        let mut frontier = Frontier::new();
+        for _ in 0..reader.count(usize::MAX, "frontier entries")? {
+            let entity_type = EntityType::new(reader.text(MAX_NAME_BYTES, "a type")?)?;
+            let id = LogId { author: PeerId(reader.array()?), epoch: Epoch(u64::from_be_bytes(reader.array()?)) };
+            let held = Held { seq: reader.varint()?, hash: Hash(reader.array()?), forked: reader.byte()? != 0 };
+            frontier.insert(LogName { entity_type, id }, held);
+        }
+        reader.finish()?;
+        peer.common = (short != 0).then_some((short, frontier));
+        Ok(peer)
+    }
+}
+
+impl SyncEngine {
+    pub(super) fn store_peer(&mut self, peer: PeerId) {
+        let Some(known) = self.peers.get(&peer) else { return };
+        let mut batch = WriteBatch::default();
+        batch.put(Table::Peers, layout::peer_row(&peer), known.encode());
+        self.write(batch, super::Landed::default());
+    }
+
+    pub(super) fn add_peer(&mut self, peer: PeerId, addresses: Vec<String>) {
+        let known = self.peers.entry(peer).or_default();
+        known.wanted = true;
+        known.dial_at = 0;
+        known.backoff = 0;
+        known.learn(addresses);
+        self.store_peer(peer);
+    }
+
+    pub(super) fn remove_peer(&mut self, peer: PeerId) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.wanted = false;
+            self.store_peer(peer);
+        }
+    }
+
+    /// Found on the local network, or told: dialled if it is a member or wanted.
+    pub(super) fn peer_found(&mut self, peer: PeerId, addresses: Vec<String>) {
+        if peer == self.me || (self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer)) {
+            return;
+        }
+        let known = self.peers.entry(peer).or_default();
+        let new = addresses.iter().any(|address| !known.addresses.contains(address));
+        known.learn(addresses);
+        if new {
+            known.dial_at = 0;
+            known.backoff = 0;
+        }
+    }
+
+    pub(super) fn dial_failed(&mut self, peer: PeerId, why: String) {
+        let jitter = self.entropy.below(1_000);
+        let now = self.now.mono;
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        known.dialling = false;
+        known.failure = Some(why.clone());
+        known.backoff = (known.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
+        known.dial_at = now + known.backoff / 2 + known.backoff / 2 * jitter / 1_000;
+        if known.wanted && known.backoff == MIN_BACKOFF {
+            self.out.push(Output::Emit(super::SyncEvent::SyncError(peer, why)));
+        }
+    }
+
+    /// A session ended, or was refused: dial again soon, but not at once.
+    pub(super) fn redial_later(&mut self, peer: PeerId, refused: bool) {
+        let jitter = self.entropy.below(1_000);
+        let now = self.now.mono;
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        known.dialling = false;
+        known.backoff = if refused { (known.backoff * 2).clamp(10 * MIN_BACKOFF, MAX_BACKOFF) } else { MIN_BACKOFF };
+        known.dial_at = now + known.backoff / 2 + known.backoff / 2 * jitter / 1_000;
+    }
+
+    pub(super) fn is_member(&self, peer: &PeerId) -> bool {
+        self.vault.as_ref().is_some_and(|vault| vault.membership.evaluate().role(peer).is_some())
+    }
+
+    fn dial_candidates(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
+        self.peers.iter().filter(|(id, peer)| {
+            !peer.dialling
+                && (peer.wanted || (!peer.addresses.is_empty() && self.is_member(id)))
+                && !self.sessions.values().any(|session| session.peer == **id)
+        })
+    }
+
+    /// Dials whom it is time to dial.
+    pub(super) fn peers_due(&mut self) {
+        if self.paused || self.vault.is_none() {
+            return;
+        }
+        let due: Vec<PeerId> =
+            self.dial_candidates().filter(|(_, peer)| peer.dial_at <= self.now.mono).map(|(id, _)| *id).collect();
+        for id in due {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.dialling = true;
+                self.out.push(Output::Dial(id, peer.addresses.clone()));
+            }
+        }
+    }
+
+    /// When the next dial is due.
+    pub(super) fn next_dial(&self) -> Option<u64> {
+        if self.paused || self.vault.is_none() {
+            return None;
+        }
+        self.dial_candidates().map(|(_, peer)| peer.dial_at).min()
+    }
+
+    /// Types that both may read, that have a log.
+    pub(super) fn shared_types(&self, peer: &PeerId) -> Vec<layout::TypeIx> {
+        let Some(vault) = &self.vault else { return Vec::new() };
+        (0..self.types.len() as u32)
+            .map(layout::TypeIx)
+            .filter(|ty| {
+                self.type_name(*ty).is_some_and(|name| {
+                    vault.policy.can_send(name.as_str(), peer) && vault.policy.can_send(name.as_str(), &self.me)
+                })
+            })
+            .collect()
+    }
+
+    /// This device's frontier as far as `peer` may know it, with its digest.
+    pub(super) fn frontier_for(&mut self, peer: &PeerId) -> (Hash, Frontier) {
+        let types = self.shared_types(peer);
+        let mut named: Vec<(EntityType, Hash)> = Vec::new();
+        let mut frontier = Frontier::new();
+        for ty in &types {
+            let before = frontier.len();
+            for log in super::logs_of(&self.logs, *ty) {
+                let tip = log.shared();
+                if tip.seq > 0 || log.fork.is_some() {
+                    let held = Held { seq: tip.seq, hash: tip.hash, forked: log.fork.is_some() };
+                    frontier.insert(log.name.clone(), held);
+                }
+            }
+            if frontier.len() > before {
+                let digest = self.digest_of(*ty);
+                named.extend(self.type_name(*ty).map(|name| (name.clone(), digest)));
+            }
+        }
+        named.sort();
+        let heads = self.vault.as_ref().map(|vault| vault.membership.heads()).unwrap_or_default();
+        (digest(&heads, named.iter().map(|(name, digest)| (name, *digest))), frontier)
+    }
+
+    /// The digest of one type's logs, computed again only after they changed.
+    pub(super) fn digest_of(&mut self, ty: layout::TypeIx) -> Hash {
+        if let Some(digest) = self.digests.get(&ty) {
+            return *digest;
+        }
+        let mut entries: Vec<(LogName, Held)> = super::logs_of(&self.logs, ty)
+            .filter(|log| log.shared().seq > 0 || log.fork.is_some())
+            .map(|log| {
+                let tip = log.shared();
+                (log.name.clone(), Held { seq: tip.seq, hash: tip.hash, forked: log.fork.is_some() })
+            })
+            .collect();
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let digest = type_digest(entries.iter().map(|(name, held)| (name, *held)));
+        self.digests.insert(ty, digest);
+        digest
+    }
+}

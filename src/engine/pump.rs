@@ -1,0 +1,289 @@
+//! Sending what a peer lacks: live and in bulk by the same way, under its credit window.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::io::{LinkId, SyncEvent};
+use super::layout::{self, LogKey};
+use super::sessions::Carries;
+use super::{Output, SyncEngine, Wanted};
+use crate::store::{Read, Rows, Table};
+use crate::types::Hash;
+use crate::wire::*;
+
+/// Bytes of items in one frame: what a full block and its framing take fits.
+pub const FRAME_FILL: usize = 62 << 10;
+/// Bytes of one large block in one frame.
+const PART_BYTES: usize = 56 << 10;
+/// Bytes read for a peer at once.
+const READ_BYTES: usize = 256 << 10;
+/// Bytes that the transport may have queued for a peer before more is read for it.
+const MAX_QUEUED: usize = 2 << 20;
+/// Bytes of recent blocks kept in memory, so that live commits are not read back.
+const RECENT_BYTES: usize = 4 << 20;
+
+/// The newest blocks of all logs.
+#[derive(Default, Debug)]
+pub struct Recent {
+    blocks: VecDeque<(LogKey, u64, u64, Arc<[u8]>)>,
+    bytes: usize,
+}
+
+impl Recent {
+    pub fn put(&mut self, key: LogKey, first: u64, last: u64, block: Arc<[u8]>) {
+        self.bytes += block.len();
+        self.blocks.push_back((key, first, last, block));
+        while self.bytes > RECENT_BYTES {
+            let Some((_, _, _, old)) = self.blocks.pop_front() else { return };
+            self.bytes -= old.len();
+        }
+    }
+
+    /// The block that starts with this commit, and its last.
+    fn get(&self, key: LogKey, first: u64) -> Option<(u64, Arc<[u8]>)> {
+        let found = self.blocks.iter().rev().find(|(of, from, _, _)| *of == key && *from == first)?;
+        Some((found.2, found.3.clone()))
+    }
+
+    pub fn forget(&mut self, key: LogKey) {
+        self.blocks.retain(|(of, ..)| *of != key);
+        self.bytes = self.blocks.iter().map(|(_, _, _, block)| block.len()).sum();
+    }
+}
+
+impl SyncEngine {
+    /// Sends each peer what it lacks, as far as its window and the transport have room.
+    pub(super) fn pump(&mut self) {
+        if self.paused || matches!(self.job, Some(super::Job::Divergence(_) | super::Job::Refold(_))) {
+            return;
+        }
+        let links: Vec<LinkId> =
+            self.sessions.iter().filter(|(_, s)| s.stale && s.connected && s.known).map(|(link, _)| *link).collect();
+        for link in links {
+            while self.pump_one(link) {}
+        }
+    }
+
+    /// Sends or reads for one link; false when there is nothing more to do now.
+    fn pump_one(&mut self, link: LinkId) -> bool {
+        let Some(session) = self.sessions.get(&link) else { return false };
+        if session.reading.is_some() || session.sending.room() == 0 || session.queued > MAX_QUEUED {
+            return false;
+        }
+        let Some((key, from, fork)) = self.next_for(link) else {
+            if let Some(session) = self.sessions.get_mut(&link) {
+                session.stale = self.has_forwards();
+            }
+            return false;
+        };
+        if fork {
+            self.send_fork(link, key);
+            return true;
+        }
+        let Some(log) = self.logs.get(&key) else { return false };
+        let (upto, live) = (log.shared().seq, log.name.id.author == self.me);
+        // The chain must be the peer's: where it is not known to be, the block is looked at before it is sent.
+        let Some(session) = self.sessions.get_mut(&link) else { return false };
+        let checked = session.sent.get(&key) == Some(&(from - 1));
+        if let Some((last, block)) = self.recent.get(key, from)
+            && last <= upto
+            && (checked || self.same_chain(link, key, from, &block))
+        {
+            self.send_block(link, key, last, block, live);
+            return true;
+        }
+        let Some(session) = self.sessions.get_mut(&link) else { return false };
+        if session.stuck.contains(&key) {
+            return true;
+        }
+        session.reading = Some(key);
+        let read = match checked {
+            true => Read::Range {
+                table: Table::Blocks,
+                from: layout::block_row(key, from),
+                to: layout::block_row(key, upto + 1),
+                max_rows: usize::MAX,
+                max_bytes: READ_BYTES,
+            },
+            false => Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, from) },
+        };
+        self.read(read, Wanted::Pump(link, key));
+        false
+    }
+
+    /// The next log that the peer lacks something of: from which commit, and whether it lacks a fork proof first.
+    fn next_for(&self, link: LinkId) -> Option<(LogKey, u64, bool)> {
+        let session = self.sessions.get(&link)?;
+        for ty in self.shared_types(&session.peer) {
+            let wanted = session.only.as_ref().is_none_or(|only| self.type_name(ty).is_some_and(|ty| only.contains(ty)));
+            for log in super::logs_of(&self.logs, ty) {
+                let theirs = session.theirs.get(&log.name);
+                if let Some(fork) = log.fork
+                    && theirs.is_none_or(|held| !held.forked || held.seq > fork.seq)
+                    && !session.stuck.contains(&log.key)
+                {
+                    return Some((log.key, 0, true));
+                }
+                let has = theirs.map_or(0, |held| held.seq).max(session.sent.get(&log.key).copied().unwrap_or(0));
+                if has >= log.shared().seq || session.stuck.contains(&log.key) || !wanted {
+                    continue;
+                }
+                // Others' live commits wait a little: their author pushes them too.
+                if log.forward_at > self.now.mono && session.complete {
+                    continue;
+                }
+                if !session.live && session.complete {
+                    continue;
+                }
+                return Some((log.key, has + 1, false));
+            }
+        }
+        None
+    }
+
+    fn has_forwards(&self) -> bool {
+        self.logs.values().any(|log| log.forward_at > self.now.mono)
+    }
+
+    /// When the next of others' commits are to be forwarded.
+    pub(super) fn next_forward(&self) -> Option<u64> {
+        if self.sessions.values().filter(|session| session.connected).count() < 2 {
+            return None;
+        }
+        self.logs.values().map(|log| log.forward_at).filter(|at| *at > self.now.mono).min()
+    }
+
+    /// Whether the block continues the chain that the peer said to hold; if not, the peer is told, and the log waits
+    /// until the peer says from where.
+    fn same_chain(&mut self, link: LinkId, key: LogKey, from: u64, block: &[u8]) -> bool {
+        let Ok(header) = decode_header(block) else { return false };
+        if header.first_seq != from {
+            return true; // cut to measure later
+        }
+        self.chain_matches(link, key, from - 1, header.prev)
+    }
+
+    fn chain_matches(&mut self, link: LinkId, key: LogKey, seq: u64, ours: Hash) -> bool {
+        let Some(log) = self.logs.get(&key) else { return false };
+        let Some(session) = self.sessions.get_mut(&link) else { return false };
+        let theirs = session.theirs.get(&log.name);
+        let alike = theirs.is_none_or(|held| held.seq != seq || held.hash == ours || held.hash == Hash::ZERO);
+        if !alike {
+            session.stuck.insert(key);
+            let entry = FrontierEntry { seq, hash: ours, ..log.entry() };
+            let state = SyncState::Entries { types: Vec::new(), entries: vec![entry], last: true };
+            self.send(link, &Message::SyncState(SyncStateMessage { id: 0, state }));
+        }
+        alike
+    }
+
+    /// Blocks that were read for a peer.
+    pub(super) fn pump_rows(&mut self, link: LinkId, key: LogKey, rows: Rows) {
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        session.reading = None;
+        session.stale = true;
+        let (Some(log), Some(vault)) = (self.logs.get(&key), &self.vault) else { return };
+        let (vault, name) = (vault.membership.vault(), log.name.clone());
+        let upto = log.shared().seq;
+        let mut next = session
+            .sent
+            .get(&key)
+            .copied()
+            .unwrap_or(0)
+            .max(session.theirs.get(&name).map_or(0, |held| held.seq))
+            + 1;
+        if let Some((_, seq)) = rows.damaged.first().and_then(|row| layout::read_block_row(row).ok()) {
+            if let Some(session) = self.sessions.get_mut(&link) {
+                session.stuck.insert(key);
+            }
+            return self.damaged_block(key, seq.max(next));
+        }
+        let before = next;
+        for (_, block) in rows.rows {
+            let Ok(header) = decode_header(&block) else { break };
+            if header.last_seq() < next {
+                continue;
+            }
+            if header.first_seq > next {
+                break;
+            }
+            let (block, last): (Arc<[u8]>, u64) = if header.first_seq < next || header.last_seq() > upto {
+                // A cut ends in the block's last commit; one that is not to be shown is not sent.
+                if header.last_seq() > upto {
+                    break;
+                }
+                let Ok(suffix) = cut_suffix(&block, vault, next - 1) else { break };
+                (suffix.into(), header.last_seq())
+            } else {
+                (block.into(), header.last_seq())
+            };
+            let prev = decode_header(&block).map(|header| header.prev).unwrap_or_default();
+            if !self.chain_matches(link, key, next - 1, prev) {
+                return;
+            }
+            self.send_block(link, key, last, block, false);
+            next = last + 1;
+        }
+        if next == before {
+            // Nothing fits: what the log's row promises is not there.
+            if let Some(session) = self.sessions.get_mut(&link) {
+                session.stuck.insert(key);
+            }
+            self.damaged_block(key, next);
+        }
+    }
+
+    fn send_block(&mut self, link: LinkId, key: LogKey, last: u64, block: Arc<[u8]>, live: bool) {
+        let events = decode_header(&block).map_or(0, |header| u64::from(header.events));
+        if let Some(log) = self.logs.get_mut(&key) {
+            log.published = log.published.max(last);
+        }
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        session.sent.insert(key, last);
+        session.sent_events += events;
+        session.complete = false;
+        if block.len() > FRAME_FILL {
+            let total = block.len() as u32;
+            let parts = block.len().div_ceil(PART_BYTES);
+            for (place, part) in block.chunks(PART_BYTES).enumerate() {
+                let message = Message::EventBatch(EventBatchMessage::Part { total, bytes: part.to_vec() });
+                let carries = if place + 1 == parts { Carries::Commits(key, last) } else { Carries::Other };
+                self.send_counted(link, &message, carries);
+            }
+            return;
+        }
+        let items = vec![Item::Block(block)];
+        let message = match live {
+            true => Message::EventNotify(EventNotifyMessage { items }),
+            false => Message::EventBatch(EventBatchMessage::Items(items)),
+        };
+        self.send_counted(link, &message, Carries::Commits(key, last));
+    }
+
+    fn send_counted(&mut self, link: LinkId, message: &Message, carries: Carries) {
+        let mut bytes = Vec::new();
+        if let Err(error) = message.encode(&mut bytes) {
+            return self.hang_up(link, error);
+        }
+        if let Some(session) = self.sessions.get_mut(&link) {
+            session.sending.sent(bytes.len(), carries);
+        }
+        self.send_bytes(link, bytes);
+    }
+
+    /// The peer has these on disk.
+    pub(super) fn delivered(&mut self, link: LinkId, done: Vec<Carries>) {
+        for carried in done {
+            let Carries::Commits(key, seq) = carried else { continue };
+            let Some(log) = self.logs.get(&key) else { continue };
+            if let Some(session) = self.sessions.get_mut(&link) {
+                session.note_has(&log.name, seq);
+            }
+        }
+    }
+
+    /// Emits an error about a peer.
+    pub(super) fn complain(&mut self, peer: crate::types::PeerId, text: String) {
+        self.out.push(Output::Emit(SyncEvent::SyncError(peer, text)));
+    }
+}

@@ -1,0 +1,250 @@
+//! Folding entities again from their blocks, when what counts has changed, or their pages are damaged.
+//!
+//! What is stale is stored in one batch with the cause, so that an interrupted refold is finished at the next opening.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use hashbrown::HashMap;
+
+use super::layout::{self, LogKey, TypeIx, meta};
+use super::remote::event_at;
+use super::{Job, Landed, SyncEngine, Wanted};
+use crate::crdt::{EntityState, EventAt, LogIx};
+use crate::error::{Error, Result};
+use crate::store::{Read, Rows, Table, WriteBatch};
+use crate::types::codec::{Reader, put_varint};
+use crate::types::{EntityId, Event};
+use crate::wire::decode_block;
+
+/// Bytes of blocks read at once.
+const CHUNK: usize = 1 << 20;
+
+/// What has to be folded again: of a type all, or the entities that some ranges of commits touch.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Stale {
+    all: BTreeSet<TypeIx>,
+    ranges: Vec<(LogKey, u64, u64)>,
+}
+
+impl Stale {
+    /// The whole type.
+    pub fn add_all(&mut self, ty: TypeIx) {
+        self.all.insert(ty);
+    }
+
+    /// Whatever these commits touch.
+    pub fn add(&mut self, key: LogKey, range: Range<u64>) {
+        if !self.ranges.contains(&(key, range.start, range.end)) {
+            self.ranges.push((key, range.start, range.end));
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.ranges.is_empty()
+    }
+
+    pub fn append(&mut self, mut other: Stale) {
+        self.all.append(&mut other.all);
+        for (key, from, to) in other.ranges {
+            self.add(key, from..to);
+        }
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(&mut out, self.all.len() as u64);
+        self.all.iter().for_each(|ty| put_varint(&mut out, u64::from(ty.0)));
+        put_varint(&mut out, self.ranges.len() as u64);
+        for (key, from, to) in &self.ranges {
+            for number in [u64::from(key.ty.0), u64::from(key.ix.0), *from, *to] {
+                put_varint(&mut out, number);
+            }
+        }
+        out
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let mut stale = Stale::default();
+        let number = |reader: &mut Reader<'_>| Ok::<u32, Error>(reader.bounded(u32::MAX as usize, "a number")? as u32);
+        for _ in 0..reader.count(usize::MAX, "types")? {
+            stale.all.insert(TypeIx(number(&mut reader)?));
+        }
+        for _ in 0..reader.count(usize::MAX, "ranges")? {
+            let key = LogKey { ty: TypeIx(number(&mut reader)?), ix: LogIx(number(&mut reader)?) };
+            stale.ranges.push((key, reader.varint()?, reader.varint()?));
+        }
+        reader.finish()?;
+        Ok(stale)
+    }
+}
+
+/// A refold under way.
+#[derive(Debug)]
+pub struct Refold {
+    stale: Stale,
+    /// The first pass finds the entities, the second folds them.
+    ids: BTreeMap<TypeIx, BTreeSet<EntityId>>,
+    finding: bool,
+    ty: Option<TypeIx>,
+    states: HashMap<EntityId, EntityState>,
+    done: BTreeMap<TypeIx, HashMap<EntityId, EntityState>>,
+    next: Vec<u8>,
+}
+
+impl SyncEngine {
+    /// Starts a refold, or adds to the one under way.
+    pub(super) fn start_refold(&mut self, stale: Stale) {
+        let mut refold = match self.job.take() {
+            Some(Job::Refold(running)) => Refold::new(running.stale),
+            Some(other @ Job::Divergence(_)) => {
+                // The stale row is on disk; it is taken up after the divergence is settled.
+                self.job = Some(other);
+                self.refold_next.append(stale);
+                return;
+            }
+            // A checkpoint that was cut off is due again.
+            Some(Job::Checkpoint(_)) | None => Refold::new(Stale::default()),
+        };
+        refold.stale.append(stale);
+        refold.stale.append(std::mem::take(&mut self.refold_next));
+        self.reads.retain(|_, wanted| !matches!(wanted, Wanted::Refold | Wanted::Checkpoint(..)));
+        self.job = Some(Job::Refold(refold));
+        self.refold_read();
+    }
+
+    /// Asks for the next blocks, or ends the pass.
+    fn refold_read(&mut self) {
+        let Some(Job::Refold(refold)) = &mut self.job else { return };
+        let read = |from: Vec<u8>, to: Vec<u8>| Read::Range {
+            table: Table::Blocks,
+            from,
+            to,
+            max_rows: usize::MAX,
+            max_bytes: CHUNK,
+        };
+        if refold.finding {
+            let Some((key, from, to)) = refold.stale.ranges.iter().find(|(key, ..)| !refold.stale.all.contains(&key.ty)).copied()
+            else {
+                return self.refold_types();
+            };
+            // The block that holds `from` may start before it: whole logs are small beside being sure.
+            let start = if refold.next.is_empty() { layout::block_row(key, from.saturating_sub(1_000)) } else { refold.next.clone() };
+            let read = read(start, layout::block_row(key, to));
+            return self.read(read, Wanted::Refold);
+        }
+        let Some(ty) = refold.ty else { return };
+        let start = if refold.next.is_empty() { layout::type_prefix(ty) } else { refold.next.clone() };
+        let read = read(start, layout::after_prefix(&layout::type_prefix(ty)));
+        self.read(read, Wanted::Refold);
+    }
+
+    pub(super) fn refold_rows(&mut self, rows: Rows) {
+        let last = rows.last_key().map(<[u8]>::to_vec);
+        let Some(vault) = self.vault.as_ref().map(|vault| vault.membership.vault()) else { return };
+        let Some(Job::Refold(refold)) = &mut self.job else { return };
+        let mut damaged: Vec<(LogKey, u64)> =
+            rows.damaged.iter().filter_map(|row| layout::read_block_row(row).ok()).collect();
+        for (row, block) in &rows.rows {
+            let Ok((key, first)) = layout::read_block_row(row) else { continue };
+            if damaged.iter().any(|(of, from)| *of == key && *from <= first) {
+                continue;
+            }
+            let Ok(commits) = decode_block(block, vault) else {
+                damaged.push((key, first));
+                continue;
+            };
+            let Some(log) = self.logs.get(&key) else { continue };
+            for commit in commits.iter().filter(|commit| commit.header.seq <= log.tip.seq) {
+                let seq = commit.header.seq;
+                if refold.finding {
+                    if refold.stale.ranges.iter().any(|(of, from, to)| *of == key && (*from..*to).contains(&seq)) {
+                        refold.ids.entry(key.ty).or_default().extend(commit.events.iter().map(|event| event.entity));
+                    }
+                } else if !log.beyond_fork(seq) {
+                    refold.fold(&commit.events, event_at(log, commit), &mut self.ids);
+                }
+            }
+        }
+        let ended = last.is_none();
+        if let Some(mut key) = last {
+            key.push(0);
+            refold.next = key;
+        } else {
+            refold.next.clear();
+            if refold.finding {
+                let place = refold.stale.ranges.iter().position(|(key, ..)| !refold.stale.all.contains(&key.ty));
+                if let Some(place) = place {
+                    refold.stale.ranges.remove(place);
+                }
+            }
+        }
+        if ended && !refold.finding {
+            self.refold_types();
+        } else {
+            self.refold_read();
+        }
+        for (key, seq) in damaged {
+            self.damaged_block(key, seq);
+        }
+    }
+
+    /// Goes on to the next type, or ends.
+    fn refold_types(&mut self) {
+        let Some(Job::Refold(refold)) = &mut self.job else { return };
+        if refold.finding {
+            refold.finding = false;
+            for ty in &refold.stale.all {
+                refold.ids.insert(*ty, BTreeSet::new());
+            }
+        } else if let Some(ty) = refold.ty.take() {
+            refold.ids.remove(&ty);
+            refold.done.insert(ty, std::mem::take(&mut refold.states));
+        }
+        refold.next.clear();
+        if let Some(ty) = refold.ids.keys().next().copied() {
+            refold.ty = Some(ty);
+            return self.refold_read();
+        }
+        let Some(Job::Refold(refold)) = self.job.take() else { return };
+        let mut updated = Vec::new();
+        for (ty, states) in refold.done {
+            if refold.stale.all.contains(&ty) {
+                self.entities.forget(ty);
+            }
+            updated.extend(states.keys().copied());
+            self.entities.replace(ty, states);
+        }
+        // The states are dirty now; the row of what is stale goes with the checkpoint that saves them.
+        let mut batch = WriteBatch::default();
+        batch.delete(Table::Meta, meta::STALE);
+        self.pending_stale_end = Some(batch);
+        self.write(WriteBatch::default(), Landed { updated, ..Landed::default() });
+        self.start_checkpoint();
+    }
+}
+
+impl Refold {
+    fn new(stale: Stale) -> Self {
+        Self {
+            stale,
+            ids: BTreeMap::new(),
+            finding: true,
+            ty: None,
+            states: HashMap::new(),
+            done: BTreeMap::new(),
+            next: Vec::new(),
+        }
+    }
+
+    fn fold(&mut self, events: &[Event], at: EventAt, ids: &mut crate::crdt::LogTable) {
+        let all = self.ty.is_some_and(|ty| self.stale.all.contains(&ty));
+        let wanted = self.ty.and_then(|ty| self.ids.get(&ty));
+        for (index, event) in (0..).zip(events) {
+            if all || wanted.is_some_and(|wanted| wanted.contains(&event.entity)) {
+                self.states.entry(event.entity).or_default().apply(event, &EventAt { index, ..at }, ids);
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The frontier exchange: what each side holds, told in as few bytes as it takes.
+//!
+//! The asker sends its digest, with the entries that changed since the last common frontier where they are few. The
+//! answer is `Equal`, or the like of the other side; where that is not enough, short digests a type, then both sides'
+//! entries of the types that differ.
+
+use std::collections::BTreeSet;
+
+use super::SyncEngine;
+use super::io::{CallId, LinkId, Output, Reply, SyncEvent};
+use super::sessions::Session;
+use crate::error::{Error, ErrorCode, Result};
+use crate::protocol::{Frontier, Held, entries_of, summarize};
+use crate::types::{EntityId, EntityType, Hash, LogName, PeerId, VectorClock};
+use crate::wire::*;
+
+/// Entries in one frame of a full exchange: each takes up to 215 bytes.
+const ENTRIES_A_FRAME: usize = 250;
+/// Entries that one peer may tell in one exchange.
+const MAX_ENTRIES: usize = 200_000;
+
+/// A call that waits until nothing is owed.
+#[derive(Debug)]
+pub struct Forced {
+    pub call: CallId,
+    /// The links whose exchange has not ended since.
+    pub waiting: BTreeSet<LinkId>,
+    /// Events sent and received by those sessions before.
+    pub before: (u64, u64),
+    pub links: BTreeSet<LinkId>,
+    pub failed: bool,
+}
+
+/// A full exchange under way.
+#[derive(Default, Debug)]
+pub struct Exchange {
+    id: u32,
+    entries: Frontier,
+}
+
+impl SyncEngine {
+    /// Asks a peer for its frontier and tells ours.
+    pub(super) fn ask(&mut self, link: LinkId) {
+        let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return };
+        let (digest, frontier) = self.frontier_for(&peer);
+        let have = summarize(digest, &frontier, self.base(&peer));
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        let id = session.next_request();
+        session.request = Some(id);
+        session.ask_again = false;
+        self.send(link, &Message::SyncRequest(SyncRequestMessage { id, scope: Scope::All, have }));
+    }
+
+    fn base(&self, peer: &PeerId) -> Option<(u64, &Frontier)> {
+        self.peers.get(peer)?.common.as_ref().map(|(short, frontier)| (*short, frontier))
+    }
+
+    /// A peer asks.
+    pub(super) fn sync_request(&mut self, link: LinkId, request: SyncRequestMessage) -> Result<()> {
+        let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return Ok(()) };
+        match request.scope {
+            Scope::All => {}
+            Scope::Types(_) => return self.resume_from(link, request.have.entries),
+            Scope::Entities(entities) => return self.send_clocks(link, request.id, entities),
+        }
+        let (digest, frontier) = self.frontier_for(&peer);
+        if digest == request.have.digest {
+            self.send_state(link, request.id, SyncState::Equal);
+            self.frontiers_equal(link, digest, frontier);
+            return Ok(());
+        }
+        let ours = match resolve(&request.have, self.base(&peer)) {
+            Some(theirs) => {
+                let base = if request.have.base == 0 { None } else { self.base(&peer) };
+                let ours = summarize(digest, &frontier, base);
+                if ours.complete {
+                    self.theirs_known(link, theirs);
+                }
+                ours
+            }
+            None => FrontierSummary { digest, base: 0, entries: Vec::new(), complete: false },
+        };
+        let state = match ours.complete {
+            true => SyncState::Have(ours),
+            false => {
+                if let Some(session) = self.sessions.get_mut(&link) {
+                    session.exchange = Exchange { id: request.id, entries: Frontier::new() };
+                }
+                SyncState::Types(self.type_shorts(&peer))
+            }
+        };
+        self.send_state(link, request.id, state);
+        Ok(())
+    }
+
+    /// A peer answers, or goes on with what it asked.
+    pub(super) fn sync_state(&mut self, link: LinkId, message: SyncStateMessage) -> Result<()> {
+        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        let peer = session.peer;
+        let asked = session.request == Some(message.id);
+        match message.state {
+            SyncState::Equal if asked => {
+                session.request = None;
+                let (digest, frontier) = self.frontier_for(&peer);
+                self.frontiers_equal(link, digest, frontier);
+                Ok(())
+            }
+            SyncState::Have(have) if asked => {
+                session.request = None;
+                let theirs = resolve(&have, self.base(&peer))
+                    .ok_or_else(|| Error::protocol("a frontier relative to one that was never common"))?;
+                self.theirs_known(link, theirs);
+                Ok(())
+            }
+            SyncState::Types(theirs) if asked => {
+                session.exchange = Exchange { id: message.id, entries: Frontier::new() };
+                let ours = self.type_shorts(&peer);
+                let differ: BTreeSet<EntityType> = (ours.iter().filter(|entry| !theirs.contains(entry)))
+                    .chain(theirs.iter().filter(|entry| !ours.contains(entry)))
+                    .map(|(name, _)| name.clone())
+                    .collect();
+                self.send_entries(link, message.id, &differ);
+                Ok(())
+            }
+            SyncState::Entries { types, entries, .. } if types.is_empty() && message.id == 0 => self.probe(link, entries),
+            SyncState::Entries { types, entries, last } => {
+                if session.exchange.id != message.id {
+                    return Err(Error::protocol("entries that nobody asked for"));
+                }
+                session.exchange.entries.extend(entries.into_iter().map(named));
+                if session.exchange.entries.len() > MAX_ENTRIES {
+                    return Err(Error::protocol("a frontier with too many logs"));
+                }
+                if !last {
+                    return Ok(());
+                }
+                let told = std::mem::take(&mut session.exchange).entries;
+                if asked {
+                    session.request = None;
+                }
+                let types: BTreeSet<EntityType> = types.into_iter().collect();
+                if !asked {
+                    self.send_entries(link, message.id, &types);
+                }
+                let (_, ours) = self.frontier_for(&peer);
+                // Types that were not named are held alike.
+                let alike = ours.into_iter().filter(|(name, _)| !types.contains(&name.entity_type));
+                self.theirs_known(link, alike.chain(told).collect());
+                Ok(())
+            }
+            SyncState::Clocks(_) | SyncState::Membership(_) => Ok(()),
+            _ => Err(Error::protocol("an answer to nothing that was asked")),
+        }
+    }
+
+    fn send_state(&mut self, link: LinkId, id: u32, state: SyncState) {
+        self.send(link, &Message::SyncState(SyncStateMessage { id, state }));
+    }
+
+    fn type_shorts(&mut self, peer: &PeerId) -> Vec<(EntityType, u64)> {
+        let types = self.shared_types(peer);
+        let named = types.into_iter().filter_map(|ty| Some((self.type_name(ty)?.clone(), self.digest_of(ty).short())));
+        named.collect()
+    }
+
+    fn send_entries(&mut self, link: LinkId, id: u32, types: &BTreeSet<EntityType>) {
+        let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return };
+        let (_, frontier) = self.frontier_for(&peer);
+        let entries: Vec<FrontierEntry> =
+            entries_of(&frontier).filter(|entry| types.contains(&entry.entity_type)).collect();
+        let types: Vec<EntityType> = types.iter().cloned().collect();
+        let mut chunks = entries.chunks(ENTRIES_A_FRAME).peekable();
+        if chunks.peek().is_none() {
+            return self.send_state(link, id, SyncState::Entries { types, entries: Vec::new(), last: true });
+        }
+        while let Some(chunk) = chunks.next() {
+            let last = chunks.peek().is_none();
+            self.send_state(link, id, SyncState::Entries { types: types.clone(), entries: chunk.to_vec(), last });
+        }
+    }
+
+    /// Both hold the same: remembered, so that the next difference is told in few bytes.
+    fn frontiers_equal(&mut self, link: LinkId, digest: Hash, frontier: Frontier) {
+        let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return };
+        let known = self.peers.entry(peer).or_default();
+        let news = known.common.as_ref().is_none_or(|(short, _)| *short != digest.short());
+        if news {
+            known.common = Some((digest.short(), frontier.clone()));
+            self.store_peer(peer);
+        }
+        self.theirs_known(link, frontier);
+    }
+
+    /// The peer's whole frontier is known: what it lacks can be sent.
+    fn theirs_known(&mut self, link: LinkId, theirs: Frontier) {
+        let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return };
+        self.compare_tips(link, &theirs);
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        // What it sent meanwhile, it has too.
+        let before = std::mem::replace(&mut session.theirs, theirs);
+        for (name, held) in before {
+            if let Some(now) = session.theirs.get_mut(&name)
+                && now.seq < held.seq
+                && !now.forked
+                && held.hash == Hash::ZERO
+            {
+                now.seq = held.seq;
+            }
+        }
+        session.known = true;
+        session.sent.clear();
+        session.stale = true;
+        for forced in &mut self.forced {
+            forced.waiting.remove(&link);
+        }
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.last_seen = Some(self.now.wall);
+        }
+    }
+
+    /// What the peer lacks and we hold, and the other way round, in commits.
+    pub(super) fn owed(&self, session: &Session) -> (u64, u64) {
+        let (mut behind, mut ahead) = (0, 0);
+        for (name, held) in &session.theirs {
+            let ours = self.log_names.get(name).and_then(|key| self.logs.get(key)).map_or(0, |log| log.shared().seq);
+            behind += held.seq.saturating_sub(ours);
+        }
+        for ty in self.shared_types(&session.peer) {
+            for log in super::logs_of(&self.logs, ty) {
+                let theirs = session.theirs.get(&log.name).map_or(0, |held| held.seq);
+                ahead += log.shared().seq.saturating_sub(theirs);
+            }
+        }
+        (behind, ahead)
+    }
+
+    /// Whether a session owes nothing either way.
+    pub(super) fn in_sync(&self, session: &Session) -> bool {
+        session.connected
+            && session.known
+            && session.request.is_none()
+            && !session.ask_again
+            && self.writes.is_empty()
+            && self.owed(session) == (0, 0)
+    }
+
+    /// Tells whoever waited that all is in sync, or on disk.
+    pub(super) fn settle(&mut self) {
+        let links: Vec<LinkId> = self.sessions.keys().copied().collect();
+        for link in links {
+            let Some(session) = self.sessions.get(&link) else { continue };
+            let complete = self.in_sync(session);
+            let peer = session.peer;
+            if complete && !session.complete {
+                self.last_sync = Some(self.now.wall);
+                self.out.push(Output::Emit(SyncEvent::SyncCompleted(peer)));
+            }
+            if let Some(session) = self.sessions.get_mut(&link) {
+                session.complete = complete;
+            }
+        }
+        self.settle_forced();
+        self.settle_levels();
+    }
+
+    pub(super) fn force_sync(&mut self, call: CallId, peer: Option<PeerId>) {
+        let links: BTreeSet<LinkId> = (self.sessions.iter())
+            .filter(|(_, session)| session.connected && peer.is_none_or(|peer| peer == session.peer))
+            .map(|(link, _)| *link)
+            .collect();
+        if links.is_empty() {
+            let who = peer.map_or("no other device".to_owned(), |peer| format!("{peer} is not one that"));
+            let error = Error::new(ErrorCode::Unreachable, format!("{who} is connected; `explain` says why"));
+            return self.refuse(call, error);
+        }
+        let before = self.moved(&links);
+        for link in &links {
+            if let Some(session) = self.sessions.get_mut(link) {
+                session.ask_again = true;
+            }
+        }
+        self.forced.push(Forced { call, waiting: links.clone(), links, before, failed: false });
+    }
+
+    fn moved(&self, links: &BTreeSet<LinkId>) -> (u64, u64) {
+        let sessions = links.iter().filter_map(|link| self.sessions.get(link));
+        sessions.fold((0, 0), |sum, session| (sum.0 + session.sent_events, sum.1 + session.received_events))
+    }
+
+    pub(super) fn forced_link_gone(&mut self, link: LinkId) {
+        for forced in &mut self.forced {
+            forced.failed |= forced.links.contains(&link);
+        }
+    }
+
+    fn settle_forced(&mut self) {
+        let (done, waiting): (Vec<Forced>, Vec<Forced>) = std::mem::take(&mut self.forced).into_iter().partition(|forced| {
+            let synced = |link: &LinkId| self.sessions.get(link).is_none_or(|session| self.in_sync(session));
+            forced.failed || (forced.waiting.is_empty() && forced.links.iter().all(synced))
+        });
+        self.forced = waiting;
+        for forced in done {
+            if forced.failed {
+                let error = Error::new(ErrorCode::Unreachable, "a link ended before all was exchanged; try again");
+                self.refuse(forced.call, error);
+                continue;
+            }
+            let (sent, received) = self.moved(&forced.links);
+            let reply = Reply::Synced { sent: sent - forced.before.0, received: received - forced.before.1 };
+            self.out.push(Output::Reply(forced.call, Ok(reply)));
+        }
+    }
+
+    /// Answers a request for entities: their vector clocks, and the logs up to the commits that touched them.
+    fn send_clocks(&mut self, link: LinkId, id: u32, entities: Vec<(EntityType, EntityId)>) -> Result<()> {
+        let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return Ok(()) };
+        let vault = self.vault()?;
+        let readable: Vec<_> =
+            entities.into_iter().filter(|(name, _)| vault.policy.can_send(name.as_str(), &peer)).collect();
+        let clocks = readable.into_iter().map(|(name, entity)| {
+            // An entity whose page is not in memory is told by its logs, which are sent whole anyway.
+            let state = self.find_type(&name).and_then(|ty| self.entities.get(&(ty, entity)));
+            let clock = state.map_or_else(VectorClock::new, |state| state.clock(&self.ids));
+            (name, entity, clock)
+        });
+        let clocks = SyncState::Clocks(clocks.collect());
+        self.send_state(link, id, clocks);
+        Ok(())
+    }
+
+    pub(super) fn subscribe(&mut self, link: LinkId, subscribe: SubscribeMessage) {
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        session.live = subscribe.live;
+        session.only = match subscribe.scope {
+            Scope::All => None,
+            Scope::Types(types) => Some(types.into_iter().collect()),
+            Scope::Entities(entities) => Some(entities.into_iter().map(|(name, _)| name).collect()),
+        };
+    }
+}
+
+/// The whole frontier that a summary tells, if its base is known.
+fn resolve(summary: &FrontierSummary, base: Option<(u64, &Frontier)>) -> Option<Frontier> {
+    if !summary.complete {
+        return None;
+    }
+    let mut frontier = match (summary.base, base) {
+        (0, _) => Frontier::new(),
+        (short, Some((known, frontier))) if short == known => frontier.clone(),
+        _ => return None,
+    };
+    frontier.extend(summary.entries.iter().cloned().map(named));
+    Some(frontier)
+}
+
+fn named(entry: FrontierEntry) -> (LogName, Held) {
+    let name = LogName { entity_type: entry.entity_type, id: entry.log };
+    (name, Held { seq: entry.seq, hash: entry.hash, forked: entry.forked })
+}

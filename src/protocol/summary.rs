@@ -1,0 +1,110 @@
+//! Frontiers, and how they are told in few bytes (DESIGN section 5, "Frontier exchange").
+
+use std::collections::BTreeMap;
+
+use crate::types::codec::put_bytes;
+use crate::types::{EntityType, Hash, LogName};
+use crate::wire::{FrontierEntry, FrontierSummary};
+
+/// How far a log is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// The last commit; of a forked log at most the last common one.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: Hash,
+    /// Whether the log is known to be forked.
+    pub forked: bool,
+}
+
+/// What a replica holds, exactly.
+pub type Frontier = BTreeMap<LogName, Held>;
+
+const TYPE_DOMAIN: &str = "privstack-sync 1 frontier of a type";
+const FRONTIER_DOMAIN: &str = "privstack-sync 1 frontier";
+/// Entries that go along with a digest: about 1 KiB.
+const MAX_ENTRIES: usize = 14;
+
+/// The digest of one type's entries, which come in the order of their logs.
+pub fn type_digest<'a>(entries: impl Iterator<Item = (&'a LogName, Held)>) -> Hash {
+    let mut bytes = Vec::new();
+    for (name, held) in entries {
+        bytes.extend_from_slice(&name.id.author.0);
+        bytes.extend_from_slice(&name.id.epoch.0.to_be_bytes());
+        bytes.extend_from_slice(&held.seq.to_be_bytes());
+        bytes.extend_from_slice(&held.hash.0);
+        bytes.push(u8::from(held.forked));
+    }
+    Hash::derive(TYPE_DOMAIN, &bytes)
+}
+
+/// The digest of a whole frontier: membership heads, and each type with its digest in the order of their names. Types
+/// without a log are left out by the caller.
+pub fn digest<'a>(heads: &[Hash], types: impl Iterator<Item = (&'a EntityType, Hash)>) -> Hash {
+    let mut bytes = (heads.len() as u64).to_be_bytes().to_vec();
+    heads.iter().for_each(|head| bytes.extend_from_slice(&head.0));
+    for (name, digest) in types {
+        put_bytes(&mut bytes, name.as_str().as_bytes());
+        bytes.extend_from_slice(&digest.0);
+    }
+    Hash::derive(FRONTIER_DOMAIN, &bytes)
+}
+
+/// A frontier as entries.
+pub fn entries_of(frontier: &Frontier) -> impl Iterator<Item = FrontierEntry> + '_ {
+    frontier.iter().map(|(name, held)| FrontierEntry {
+        entity_type: name.entity_type.clone(),
+        log: name.id,
+        seq: held.seq,
+        hash: held.hash,
+        forked: held.forked,
+    })
+}
+
+/// Tells `frontier` relative to `base` (its short digest and entries), if the difference is small enough.
+pub fn summarize(digest: Hash, frontier: &Frontier, base: Option<(u64, &Frontier)>) -> FrontierSummary {
+    let empty = Frontier::new();
+    let (short, base) = base.unwrap_or((0, &empty));
+    // A log that the base has and the frontier lacks cannot be told as an entry.
+    let whole = base.keys().all(|name| frontier.contains_key(name));
+    let changed = || frontier.iter().filter(|(name, held)| base.get(*name) != Some(*held));
+    if !whole || changed().count() > MAX_ENTRIES {
+        return FrontierSummary { digest, base: short, entries: Vec::new(), complete: false };
+    }
+    let changed: Frontier = changed().map(|(name, held)| (name.clone(), *held)).collect();
+    FrontierSummary { digest, base: short, entries: entries_of(&changed).collect(), complete: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test;
+    use crate::types::{Epoch, LogId, PeerId};
+
+    fn frontier(logs: u8, seq: u64) -> Frontier {
+        (0..logs)
+            .map(|log| {
+                let id = LogId { author: PeerId([log; 32]), epoch: Epoch(1) };
+                let name = LogName { entity_type: EntityType::new("note").unwrap(), id };
+                (name, Held { seq, hash: Hash([seq as u8; 32]), forked: false })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn only_what_changed_since_the_base_is_told() {
+        let base = frontier(50, 1);
+        let mut now = base.clone();
+        now.extend(frontier(1, 2));
+        let summary = summarize(Hash::ZERO, &now, Some((7, &base)));
+        assert!(summary.complete);
+        assert_eq!((summary.base, summary.entries.len()), (7, 1));
+        let without_base = summarize(Hash::ZERO, &now, None);
+        assert!(!without_base.complete && without_base.entries.is_empty());
+    }
+
+    #[test]
+    fn a_frontier_that_lost_a_log_is_told_in_full() {
+        assert!(!summarize(Hash::ZERO, &frontier(1, 1), Some((7, &frontier(2, 1)))).complete);
+    }
+}
