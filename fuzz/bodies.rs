@@ -1,6 +1,7 @@
 //! What each fuzz target does with its input; `tests/fuzz_corpus.rs` does the same on stable with every corpus file.
 //! A target finds a panic, an endless loop, memory beyond the input's bounds, or a broken round trip.
 
+use privstack_sync::policy::Op;
 use privstack_sync::types::VaultId;
 use privstack_sync::types::limits::MAX_FRAME_BYTES;
 use privstack_sync::wire::{
@@ -31,7 +32,7 @@ pub fn frame(mut data: &[u8]) {
                     block(&one);
                     block(&other);
                 }
-                Item::Membership(_) => {}
+                Item::Membership(operation) => membership(&operation),
             }
         }
     }
@@ -62,4 +63,11 @@ pub fn block(data: &[u8]) {
         let suffix = cut_suffix(data, VAULT, header.last_seq() - 1).expect("a suffix of one commit");
         assert_eq!(decode_block(&suffix, VAULT).expect("a suffix is a block"), last);
     }
+}
+
+/// One membership operation. What passes has a signature, so a change of the encoding alone hardly ever does.
+pub fn membership(data: &[u8]) {
+    let Ok(operation) = Op::decode(data) else { return };
+    assert_eq!(&**operation.encoded(), data);
+    assert_eq!(Op::decode(operation.encoded()).expect("the same bytes").hash(), operation.hash());
 }

@@ -85,6 +85,12 @@ fn no_block_in_the_corpus_panics() {
 }
 
 #[test]
+fn no_membership_operation_in_the_corpus_panics() {
+    write_seeds("membership", "membership_", |bytes| bytes);
+    replay("membership", bodies::membership);
+}
+
+#[test]
 fn no_stream_of_frames_in_the_corpus_panics() {
     write_seeds("frame", "message_", framed);
     write_seeds("frame", "block_", |block| {

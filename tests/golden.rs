@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use privstack_sync::error::ErrorCode;
+use privstack_sync::policy::{AddMember, Body, Genesis, Op, PolicyKind, SyncRole};
 use privstack_sync::types::{
     Commit, CommitHeader, Dot, EntityId, EntityType, Epoch, Event, FieldName, FieldOp, Hash, HybridTimestamp, Keypair,
     LogId, LogName, PeerId, StandsFor, Value, VaultId, VectorClock, events_hash,
 };
 use privstack_sync::wire::*;
+use zeroize::Zeroizing;
 
 /// Compares `bytes` with a golden file, or writes it.
 fn golden(name: &str, bytes: &[u8]) {
@@ -263,6 +265,30 @@ fn messages_are_written_and_read_as_frozen() {
         message.encode(&mut bytes).unwrap();
         assert_eq!(Message::decode(&bytes).unwrap(), message, "{name}");
         golden(&format!("message_{name}.bin"), &bytes);
+    }
+}
+
+#[test]
+fn membership_operations_are_written_and_read_as_frozen() {
+    let (root, admin, at) = (Keypair::from_seed(&[3; 32]), author(), HybridTimestamp::from_millis(1_760_000_000_000));
+    let genesis = Genesis {
+        root: root.peer_id(),
+        policy: PolicyKind::Enterprise,
+        admin: admin.peer_id(),
+        admin_name: "desk".into(),
+        secret: Zeroizing::new([5; 32]),
+    };
+    let genesis = Op::genesis(&root, genesis, at).unwrap();
+    let add = |role| AddMember { peer: other_log(2).author, role, name: "Büro".into() };
+    let sign = |parents, body| Op::sign(&admin, genesis.vault_id(), parents, at, body).unwrap();
+    let first = sign(vec![genesis.hash()], Body::AddMember(add(SyncRole::Member)));
+    let second = sign(vec![genesis.hash()], Body::AddMember(add(SyncRole::ReadOnly)));
+    let both = sign(vec![first.hash(), second.hash()], Body::Unknown { code: 14, bytes: vec![1, 2, 3] });
+    let operations =
+        [("genesis", &genesis), ("add_member", &first), ("add_read_only", &second), ("unknown_kind", &both)];
+    for (name, operation) in operations {
+        golden(&format!("membership_{name}.bin"), operation.encoded());
+        assert_eq!(&Op::decode(operation.encoded()).unwrap(), operation, "{name}");
     }
 }
 

@@ -225,7 +225,8 @@ const COMPLETE: u8 = 1;
 const BASED: u8 = 2;
 
 fn encode_summary(summary: &FrontierSummary, out: &mut Vec<u8>) {
-    out.push(u8::from(summary.complete) * COMPLETE | u8::from(summary.base != 0) * BASED);
+    let based = if summary.base == 0 { 0 } else { BASED };
+    out.push(if summary.complete { COMPLETE | based } else { based });
     out.extend_from_slice(&summary.digest.0);
     if summary.base != 0 {
         out.extend_from_slice(&summary.base.to_le_bytes());

@@ -395,6 +395,34 @@ fn what_a_reader_would_refuse_is_not_packed() {
 }
 
 #[test]
+fn a_block_that_says_other_numbers_or_names_than_it_has_is_refused() {
+    // Small enough to be stored; two events of one entity, so that its header leaves room for another entity.
+    let id = u128::from_be_bytes(std::array::from_fn(|at| at as u8 * 15 + 1));
+    let block = encode_block(&chain(1, vec![(5, vec![], None, vec![set(id, "a", 1), set(id, "b", 2)])])).unwrap();
+    let (events, body_bytes, entities) = (50, 51, 52);
+    assert_eq!((block[2], block[events], block[entities], block[entities + 1]), (0, 2, 1, 0));
+    let message = |block: &[u8]| decode_block(block, VAULT).unwrap_err().message().to_owned();
+    for other in [1, 3] {
+        let mut block = block.clone();
+        block[events] = other;
+        assert!(message(&block).contains("events"), "{other}");
+    }
+    // An entity that no event changes.
+    let mut unused = block.clone();
+    unused[entities] = 2;
+    unused[body_bytes] += 2;
+    let end_of_ids = entities + 18;
+    unused.splice(end_of_ids..end_of_ids, [15, 77]);
+    assert!(message(&unused).contains("names"));
+    // The same field numbers the other way round: `b` first, though `a` is mentioned first.
+    let mut turned = block.clone();
+    let first = turned.windows(3).position(|part| part == [2, 0, 2]).unwrap() + 1;
+    turned[first] = 1;
+    assert!(message(&turned).contains("field number"));
+    assert!(decode_block(&block, VAULT).is_ok());
+}
+
+#[test]
 fn a_commit_that_does_not_follow_is_not_packed() {
     let commits = chain(1, vec![(1, vec![], None, vec![set(1, "a", 1)]); 3]);
     let code = |commits: &[Commit]| encode_block(commits).unwrap_err().code();

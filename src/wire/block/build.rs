@@ -192,12 +192,13 @@ impl BlockBuilder {
         let next_tick = last.hlc.0.checked_add(1) == Some(header.hlc.0);
         let counter = !next_tick && header.hlc.counter() != 0;
         let many = commit.events.len() > 1;
+        let bit = |is: bool, bit: u8| if is { bit } else { 0 };
         out.push(
-            u8::from(heads) * HEADS
-                | u8::from(header.stands_for.is_some()) * STANDS_FOR
-                | u8::from(many) * MANY
-                | u8::from(next_tick) * NEXT_TICK
-                | u8::from(counter) * COUNTER,
+            bit(heads, HEADS)
+                | bit(header.stands_for.is_some(), STANDS_FOR)
+                | bit(many, MANY)
+                | bit(next_tick, NEXT_TICK)
+                | bit(counter, COUNTER),
         );
         if !next_tick {
             // Both are below 2^48.
