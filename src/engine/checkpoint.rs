@@ -22,7 +22,7 @@ pub struct Checkpoint {
 
 impl SyncEngine {
     pub(super) fn checkpoint_due(&self) -> bool {
-        self.entities.dirty_events >= CHECKPOINT_EVENTS
+        self.entities.dirty_events >= CHECKPOINT_EVENTS && !self.checkpointing
     }
 
     /// Reads the pages that are to be rewritten; what comes in meanwhile waits.
@@ -63,7 +63,8 @@ impl SyncEngine {
             batch.ops.append(&mut end.ops);
         }
         self.put_checkpoint(old, &mut batch);
-        self.write(batch, Landed::default());
+        self.checkpointing = true;
+        self.write(batch, Landed { checkpoint: true, ..Landed::default() });
     }
 
     /// Adds pages, directories and the checkpoint's row to a batch. Blocks up to the tips are in earlier batches.

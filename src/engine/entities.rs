@@ -174,7 +174,7 @@ impl Entities {
     }
 
     /// Puts all dirty states into pages; `old` are those that [`Entities::dirty_pages`] named, and nothing waits any
-    /// more. Everything is clean afterwards.
+    /// more. Everything is clean afterwards; what is clean stays in memory until the pages are on disk.
     pub fn checkpoint(&mut self, mut old: BTreeMap<(TypeIx, EntityId), Vec<(EntityId, EntityState)>>) -> Pages {
         let mut by_page: BTreeMap<(TypeIx, Option<EntityId>), Vec<EntityId>> = BTreeMap::new();
         for (key, _) in self.loaded.iter().filter(|(_, loaded)| loaded.dirty) {
@@ -216,7 +216,6 @@ impl Entities {
             self.clean_bytes += loaded.state.memory_bytes();
         }
         self.dirty_events = 0;
-        self.evict();
         pages
     }
 

@@ -4,7 +4,7 @@
 //! meet. The author of the log takes the peer's chain where nobody can have its own, and makes its commits again in a
 //! new epoch; in all other cases the two blocks after the last common commit are a proof that everybody keeps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::io::{LinkId, SyncEvent};
@@ -19,7 +19,7 @@ use crate::protocol::Frontier;
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::MAX_FRAME_BYTES;
-use crate::types::{Commit, Dot, EntityId, Event, FieldKind, FieldOp, Hash, LogId, LogName, StandsFor};
+use crate::types::{Commit, Dot, EntityId, Event, FieldKind, FieldName, FieldOp, Hash, LogName, Seen, StandsFor};
 use crate::wire::*;
 
 /// How often the way back doubles before it reaches the start of any log.
@@ -203,11 +203,10 @@ impl SyncEngine {
                 }
                 divergence.ids.extend(commit.events.iter().map(|event| event.entity));
             }
-            if let Some(from) = from
+            if from.is_some()
                 && let Some(first) = before.first()
             {
                 divergence.cut = Some((first.header.seq, before));
-                let _ = from;
             }
             if own && let Some((common, suffix)) = &divergence.found {
                 divergence.own.push(if from.is_some() && common.seq > 0 { suffix.to_vec() } else { block.clone() });
@@ -489,8 +488,9 @@ impl SyncEngine {
         let mut arrived = Arrived::default();
         arrived.batch.delete(Table::Meta, layout::meta::REMAKE);
         let count = commits.len() as u64;
+        let mut again = Again::default();
         for (key, commit) in commits {
-            if let Err(error) = self.make_one_again(key, commit, &mut arrived) {
+            if let Err(error) = self.make_one_again(key, commit, &mut again, &mut arrived) {
                 let me = self.me;
                 self.complain(me, format!("a commit of a branch could not be made again: {error}"));
             }
@@ -499,36 +499,66 @@ impl SyncEngine {
         self.finish_arrival(arrived);
     }
 
-    fn make_one_again(&mut self, old: LogKey, commit: Commit, arrived: &mut Arrived) -> Result<()> {
+    fn make_one_again(&mut self, old: LogKey, commit: Commit, again: &mut Again, arrived: &mut Arrived) -> Result<()> {
         let header = &commit.header;
         let old_id = header.log.id;
         let stands_for =
             header.stands_for.unwrap_or(StandsFor { epoch: old_id.epoch, seq: header.seq, hash: commit.hash });
+        if header.seq <= again.last {
+            again.branch += 1;
+        }
+        again.last = header.seq;
         let name = self.own_log(&header.log.entity_type);
         let key = self.log_mut(&name).key;
         let seq = self.logs.get(&key).map_or(1, |log| log.tip.seq + 1);
         let mut events = Vec::with_capacity(commit.events.len());
-        for (index, event) in (0..).zip(commit.events) {
+        for (index, event) in (0..).zip(&commit.events) {
             let at = EventAt { log: key.ix, seq, index: events.len() as u32, hlc: header.hlc, commit: 0, counts: true };
             let state = self.entities.get(&(key.ty, event.entity)).cloned().unwrap_or_default();
-            let ops = self.ops_again(&state, &event, &at, old_id, name.id)?;
-            let dot = Dot { log: old_id, seq: header.seq, index };
-            if ops.is_empty() {
-                continue;
-            }
-            self.again_dots.insert(dot, Dot { log: name.id, seq, index: events.len() as u32 });
-            let mut seen = event.seen;
-            if state.clock_of(key.ix) == 0 {
-                for (log, upto) in state.named_by(old.ix, &self.ids) {
-                    match seen.iter_mut().find(|(named, _)| *named == log) {
-                        Some((_, known)) => *known = upto.max(*known),
-                        None => seen.push((log, upto)),
-                    }
-                }
+            // What the branch showed before and after this event.
+            let before = again.states.remove(&(again.branch, event.entity)).unwrap_or_else(|| state.clone());
+            let mut after = before.clone();
+            let place = EventAt { log: old.ix, seq: header.seq, index, commit: commit.hash.short(), ..at };
+            after.apply(event, &place, &mut self.ids);
+            let mut seen = event.seen.clone();
+            if state.last_seq(key.ix) == 0 {
+                merge_seen(&mut seen, before.named_by(old.ix, &self.ids));
             }
             seen.retain(|(log, _)| *log != name.id);
-            seen.sort_unstable();
-            events.push(Event { entity: event.entity, seen, ops });
+            let mut ops = Vec::with_capacity(event.ops.len());
+            for op in event.ops.iter().cloned() {
+                match op {
+                    // Dots of the branch are those of the copies now.
+                    FieldOp::Remove { field, item, dots } => {
+                        ops.push(FieldOp::Remove { field, item, dots: again.dots_of(dots) });
+                    }
+                    FieldOp::ClearSet { field, dots } => {
+                        ops.push(FieldOp::ClearSet { field, dots: again.dots_of(dots) });
+                    }
+                    FieldOp::ClearCounter { field, .. } => {
+                        ops.extend(state.prepare(&[Edit::Clear(field)], &at, &self.ids, text_client_id(name.id, 0))?);
+                    }
+                    // An update belongs to the epoch that made it: its text is typed afresh.
+                    FieldOp::Text { field, .. } => {
+                        let text = |state: &EntityState| {
+                            let view = state.view(header.log.entity_type.clone(), event.entity, &self.ids);
+                            match view.field_of(field.as_str(), FieldKind::Text) {
+                                Some(FieldValue::Text(text, _)) => text.clone(),
+                                _ => String::new(),
+                            }
+                        };
+                        let edits = type_again(&field, &text(&before), &text(&after), &text(&state));
+                        ops.extend(state.prepare(&edits, &at, &self.ids, text_client_id(name.id, 0))?);
+                    }
+                    other => ops.push(other),
+                }
+            }
+            again.states.insert((again.branch, event.entity), after);
+            if !ops.is_empty() {
+                let dot = Dot { log: old_id, seq: header.seq, index };
+                again.dots.insert(dot, Dot { log: name.id, seq, index: at.index });
+                events.push(Event { entity: event.entity, seen, ops });
+            }
         }
         if events.is_empty() {
             return Ok(());
@@ -536,57 +566,53 @@ impl SyncEngine {
         let draft = Draft { hlc: header.hlc, stands_for: Some(stands_for), events };
         self.commit(key, vec![draft], arrived)
     }
+}
 
-    /// The operations of an event as they are made again: dots of the branch become those of the copies, and text is
-    /// typed afresh, for an update belongs to the epoch that made it.
-    fn ops_again(
-        &mut self,
-        state: &EntityState,
-        event: &Event,
-        at: &EventAt,
-        old: LogId,
-        new: LogId,
-    ) -> Result<Vec<FieldOp>> {
-        let mut ops = Vec::with_capacity(event.ops.len());
-        for op in event.ops.iter().cloned() {
-            match op {
-                FieldOp::Remove { field, item, dots } => {
-                    ops.push(FieldOp::Remove { field, item, dots: self.dots_again(dots) });
-                }
-                FieldOp::ClearSet { field, dots } => ops.push(FieldOp::ClearSet { field, dots: self.dots_again(dots) }),
-                FieldOp::ClearCounter { field, .. } => {
-                    ops.extend(state.prepare(&[Edit::Clear(field)], at, &self.ids, text_client_id(new, 0))?);
-                }
-                FieldOp::Text { field, update } => {
-                    // What the branch's text said after this event, as far as this state can tell.
-                    let old_ix = self.ids.intern(old);
-                    let mut mine = self.branch_texts.remove(&event.entity).unwrap_or_else(|| state.clone());
-                    let place = EventAt { log: old_ix, seq: u64::MAX - 1 - self.branch_place, ..*at };
-                    self.branch_place = self.branch_place.saturating_sub(1);
-                    let only = Event {
-                        entity: event.entity,
-                        seen: Vec::new(),
-                        ops: vec![FieldOp::Text { field: field.clone(), update }],
-                    };
-                    mine.apply(&only, &place, &mut self.ids);
-                    let view = mine.view(self.types[0].clone(), event.entity, &self.ids);
-                    if let Some(FieldValue::Text(text, _)) = view.field_of(field.as_str(), FieldKind::Text) {
-                        let edit = Edit::TextReplace(field, text.clone());
-                        ops.extend(state.prepare(&[edit], at, &self.ids, text_client_id(new, 0))?);
-                    }
-                    self.branch_texts.insert(event.entity, mine);
-                }
-                other => ops.push(other),
-            }
-        }
-        Ok(ops)
-    }
+/// What is remembered while commits are made again.
+#[derive(Default)]
+struct Again {
+    /// Several branches have the same numbers.
+    branch: usize,
+    last: u64,
+    states: BTreeMap<(usize, EntityId), EntityState>,
+    dots: BTreeMap<Dot, Dot>,
+}
 
-    fn dots_again(&self, dots: Vec<Dot>) -> Vec<Dot> {
-        let mut dots: Vec<Dot> =
-            dots.into_iter().map(|dot| self.again_dots.get(&dot).copied().unwrap_or(dot)).collect();
+impl Again {
+    fn dots_of(&self, dots: Vec<Dot>) -> Vec<Dot> {
+        let mut dots: Vec<Dot> = dots.into_iter().map(|dot| self.dots.get(&dot).copied().unwrap_or(dot)).collect();
         dots.sort_unstable();
         dots.dedup();
         dots
     }
+}
+
+fn merge_seen(seen: &mut Seen, more: Seen) {
+    for (log, upto) in more {
+        match seen.iter_mut().find(|(named, _)| *named == log) {
+            Some((_, known)) => *known = upto.max(*known),
+            None => seen.push((log, upto)),
+        }
+    }
+    seen.sort_unstable();
+}
+
+/// The change from `before` to `after` (one stretch), done to a text that may have gone on: what was typed is typed at
+/// the same place or at the end, what was deleted is deleted where it still stands.
+fn type_again(field: &FieldName, before: &str, after: &str, now: &str) -> Vec<Edit> {
+    let [before, after, now] = [before, after, now].map(|text| text.encode_utf16().collect::<Vec<u16>>());
+    let prefix = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
+    let rest = before.len().min(after.len()) - prefix;
+    let suffix = before.iter().rev().zip(after.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
+    let gone = &before[prefix..before.len() - suffix];
+    let typed = String::from_utf16_lossy(&after[prefix..after.len() - suffix]);
+    let at = prefix.min(now.len());
+    let mut edits = Vec::new();
+    if !gone.is_empty() && now.get(at..at + gone.len()) == Some(gone) {
+        edits.push(Edit::TextDelete(field.clone(), at as u32, gone.len() as u32));
+    }
+    if !typed.is_empty() {
+        edits.push(Edit::TextInsert(field.clone(), at as u32, typed));
+    }
+    edits
 }

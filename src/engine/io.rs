@@ -409,6 +409,8 @@ pub enum SyncEvent {
         /// How many of its commits it makes again.
         commits: u64,
     },
+    /// The log of this author has two branches; from there on it counts nowhere until it is settled.
+    Forked(PeerId),
     /// Part of the log of this author does not count.
     Quarantined(PeerId, u64),
 }

@@ -1,20 +1,19 @@
 //! Local edits: from wishes to a signed commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::io::{CallId, EntityEdit, Reply};
-use super::layout::{self, LogKey, TypeIx, meta};
+use super::layout::{self, LogKey, TypeIx};
 use super::log::Tip;
 use super::remote::Arrived;
 use super::{Landed, SyncEngine, Wanted};
 use crate::crdt::{Edit, EntityState, EventAt, decode_page, text_client_id};
 use crate::error::{Error, ErrorCode, Result};
-use crate::policy::Refusal;
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::limits::{MAX_BATCH_SIZE, MAX_COMMIT_BYTES, MAX_EVENT_BYTES};
 use crate::types::{
-    Commit, CommitHeader, EntityId, EntityType, Event, Hash, HybridTimestamp, InFull, LogId, StandsFor, events_hash,
+    Commit, CommitHeader, EntityId, EntityType, Event, Hash, HybridTimestamp, InFull, StandsFor, events_hash,
 };
 use crate::wire::encode_block;
 
@@ -104,6 +103,9 @@ impl SyncEngine {
 
     /// Asks for pages that are not being read already.
     pub(super) fn read_pages(&mut self, pages: Vec<(TypeIx, EntityId)>) {
+        if self.checkpointing {
+            return; // asked again when its pages are on disk
+        }
         for (ty, first) in pages {
             if self.pages.insert((ty, first)) {
                 self.read(Read::Get(Table::Pages, layout::page_row(ty, &first)), Wanted::Page(ty, first));
@@ -212,25 +214,11 @@ impl SyncEngine {
         }
     }
 
-    /// A row for the epoch, where the first commit of it is made.
-    pub(super) fn epoch_row(&self, batch: &mut WriteBatch) {
-        batch.put(Table::Meta, meta::EPOCH, self.epoch.0.to_be_bytes());
-    }
-
     /// Pages cannot be read: they are built again from the blocks.
     pub(super) fn rebuild_pages(&mut self, ty: TypeIx) {
         let mut stale = super::refold::Stale::default();
         stale.add_all(ty);
         self.start_refold(stale);
-    }
-
-    /// Own logs of which something does not count, with the reason.
-    pub(super) fn own_refusals(&self) -> BTreeSet<(LogId, Refusal)> {
-        self.logs
-            .values()
-            .filter(|log| log.name.id.author == self.me)
-            .flat_map(|log| log.validity.refused.iter().map(|(_, refusal)| (log.name.id, *refusal)))
-            .collect()
     }
 }
 

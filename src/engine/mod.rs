@@ -88,6 +88,8 @@ struct Landed {
     events: Vec<SyncEvent>,
     /// Membership operations and fork proofs that all sessions are told, but for the one that they came from.
     tell: Vec<(crate::wire::Item, Option<LinkId>)>,
+    /// The pages of a checkpoint.
+    checkpoint: bool,
 }
 
 /// Who waits for rows.
@@ -101,6 +103,7 @@ enum Wanted {
     Divergence,
     HashAt(LogKey, u64),
     Probe(LogKey, LinkId),
+    Fork(LinkId, LogKey),
     Merge(LogKey, u64),
     RollBack(LogKey, u64),
     Call(CallId),
@@ -155,6 +158,11 @@ pub struct SyncEngine {
     /// Goes with the next checkpoint: the refold that it saves has ended.
     pending_stale_end: Option<WriteBatch>,
     compares: BTreeMap<LogKey, fork::Compare>,
+    /// Blocks of own branches whose commits are to be made again.
+    again: Vec<(LogKey, Vec<u8>)>,
+    again_unnamed: Vec<(LogName, Vec<u8>)>,
+    /// A checkpoint is on its way to the disk: its pages cannot be read yet.
+    checkpointing: bool,
     wake_at: u64,
 }
 
@@ -207,6 +215,9 @@ impl SyncEngine {
             refold_next: refold::Stale::default(),
             pending_stale_end: None,
             compares: BTreeMap::new(),
+            again: Vec::new(),
+            again_unnamed: Vec::new(),
+            checkpointing: false,
             wake_at: 0,
             config,
         }
@@ -280,6 +291,11 @@ impl SyncEngine {
                 continue;
             }
             break;
+        }
+        self.divergence_start();
+        self.refold_start();
+        if self.job.is_none() {
+            self.make_again();
         }
         self.local_writes();
         self.peers_due();
@@ -368,6 +384,11 @@ impl SyncEngine {
         for (item, from) in landed.tell {
             self.tell_all(&item, from);
         }
+        if landed.checkpoint {
+            self.checkpointing = false;
+            self.entities.evict();
+            self.resume_calls();
+        }
         self.sessions.values_mut().for_each(|session| session.stale = true);
     }
 
@@ -408,6 +429,7 @@ impl SyncEngine {
             Wanted::Divergence => self.divergence_rows(rows),
             Wanted::HashAt(key, seq) => self.hash_at_rows(key, seq, rows),
             Wanted::Probe(key, link) => self.probe_rows(key, link, rows),
+            Wanted::Fork(link, key) => self.fork_rows(link, key, rows),
             Wanted::Merge(key, upto) => self.merge_rows(key, upto, rows),
             Wanted::RollBack(key, seq) => self.roll_back_rows(key, seq, rows),
             Wanted::Call(call) => self.call_rows(call, rows),
@@ -476,5 +498,6 @@ impl Landed {
         self.acks.append(&mut other.acks);
         self.events.append(&mut other.events);
         self.tell.append(&mut other.tell);
+        self.checkpoint |= other.checkpoint;
     }
 }

@@ -201,6 +201,7 @@ impl SyncEngine {
                     opening.checkpoint.insert(LogKey { ty, ix }, reader.varint()?);
                 }
             }
+            meta::REMAKE => self.read_again(value)?,
             meta::STALE => {
                 let stale = Stale::decode(value)?;
                 if let Phase::Opening(opening) = &mut self.phase {

@@ -25,9 +25,15 @@ const CHUNK: usize = 1 << 20;
 pub struct Stale {
     all: BTreeSet<TypeIx>,
     ranges: Vec<(LogKey, u64, u64)>,
+    ids: BTreeSet<(TypeIx, EntityId)>,
 }
 
 impl Stale {
+    /// These entities.
+    pub fn add_ids(&mut self, ty: TypeIx, ids: impl IntoIterator<Item = EntityId>) {
+        self.ids.extend(ids.into_iter().map(|id| (ty, id)));
+    }
+
     /// The whole type.
     pub fn add_all(&mut self, ty: TypeIx) {
         self.all.insert(ty);
@@ -41,11 +47,12 @@ impl Stale {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty() && self.ranges.is_empty()
+        self.all.is_empty() && self.ranges.is_empty() && self.ids.is_empty()
     }
 
     pub fn append(&mut self, mut other: Stale) {
         self.all.append(&mut other.all);
+        self.ids.append(&mut other.ids);
         for (key, from, to) in other.ranges {
             self.add(key, from..to);
         }
@@ -61,6 +68,11 @@ impl Stale {
                 put_varint(&mut out, number);
             }
         }
+        put_varint(&mut out, self.ids.len() as u64);
+        for (ty, id) in &self.ids {
+            put_varint(&mut out, u64::from(ty.0));
+            out.extend_from_slice(&id.0);
+        }
         out
     }
 
@@ -75,6 +87,9 @@ impl Stale {
             let key = LogKey { ty: TypeIx(number(&mut reader)?), ix: LogIx(number(&mut reader)?) };
             stale.ranges.push((key, reader.varint()?, reader.varint()?));
         }
+        for _ in 0..reader.count(usize::MAX, "entities")? {
+            stale.ids.insert((TypeIx(number(&mut reader)?), EntityId(reader.array()?)));
+        }
         reader.finish()?;
         Ok(stale)
     }
@@ -84,6 +99,7 @@ impl Stale {
 #[derive(Debug)]
 pub struct Refold {
     stale: Stale,
+    started: bool,
     /// The first pass finds the entities, the second folds them.
     ids: BTreeMap<TypeIx, BTreeSet<EntityId>>,
     finding: bool,
@@ -111,7 +127,15 @@ impl SyncEngine {
         refold.stale.append(std::mem::take(&mut self.refold_next));
         self.reads.retain(|_, wanted| !matches!(wanted, Wanted::Refold | Wanted::Checkpoint(..)));
         self.job = Some(Job::Refold(refold));
-        self.refold_read();
+    }
+
+    /// Starts reading once everything is on disk: readers see the last committed state.
+    pub(super) fn refold_start(&mut self) {
+        let Some(Job::Refold(refold)) = &mut self.job else { return };
+        if !refold.started && self.writes.is_empty() {
+            refold.started = true;
+            self.refold_read();
+        }
     }
 
     /// Asks for the next blocks, or ends the pass.
@@ -195,6 +219,9 @@ impl SyncEngine {
         let Some(Job::Refold(refold)) = &mut self.job else { return };
         if refold.finding {
             refold.finding = false;
+            for (ty, id) in &refold.stale.ids {
+                refold.ids.entry(*ty).or_default().insert(*id);
+            }
             for ty in &refold.stale.all {
                 refold.ids.insert(*ty, BTreeSet::new());
             }
@@ -229,6 +256,7 @@ impl Refold {
     fn new(stale: Stale) -> Self {
         Self {
             stale,
+            started: false,
             ids: BTreeMap::new(),
             finding: true,
             ty: None,
