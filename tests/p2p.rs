@@ -2,8 +2,11 @@
 
 #![cfg(all(feature = "p2p", not(target_arch = "wasm32")))]
 
+mod lan;
 mod p2p_support;
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use p2p_support::*;
@@ -192,10 +195,15 @@ async fn half_a_frame_and_silence_close_the_stream_after_thirty_seconds() {
 #[tokio::test]
 async fn a_device_that_closes_is_noticed_at_once_and_can_come_back() {
     for listen in [QUIC, TCP] {
-        let (mut a, b) = linked(listen).await;
+        let (mut a, mut b) = linked(listen).await;
         let began = Instant::now();
         let link = a.link;
-        tokio::join!(b.transport.close(), a.link_down(link));
+        b.transport.send(b.link, b"bye".to_vec());
+        let parting = async {
+            assert_eq!(a.frame().await, b"bye");
+            a.link_down(link).await;
+        };
+        tokio::join!(b.transport.close(), parting);
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 
         let mut b = device(2, listen).await;
@@ -370,6 +378,66 @@ async fn a_device_that_restarts_before_its_death_was_noticed_gets_a_link() {
             assert_eq!(bytes, [5]);
         }
     }
+}
+
+#[test]
+fn two_devices_on_one_network_find_each_other_by_mdns_and_link() {
+    let lan = match lan::Lan::new() {
+        Ok(lan) => lan,
+        Err(why) => return eprintln!("NOT RUN, as two network namespaces cannot be made here: {why}"),
+    };
+    let spawn = |side: &str, seed: &str| {
+        lan.command(side, std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "--nocapture", "a_device_on_that_network"])
+            .env("MDNS_SEED", seed)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let mut children = [spawn("a", "1"), spawn("b", "2")];
+    let met = children.each_mut().map(|child| {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        lines.map_while(Result::ok).any(|line| line.contains("found and linked"))
+    });
+    for mut child in children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(met, [true, true]);
+}
+
+/// One of the two processes of the test above.
+#[tokio::test]
+#[ignore = "started by two_devices_on_one_network_find_each_other_by_mdns_and_link"]
+async fn a_device_on_that_network() {
+    let seed: u8 = std::env::var("MDNS_SEED").expect("see the reason of `ignore`").parse().unwrap();
+    let other = keypair(3 - seed).peer_id();
+    let mut device = start(seed, &P2pConfig { enable_mdns: true, extra_listen: vec![], ..P2pConfig::default() });
+    device.limit = Duration::from_secs(20);
+    let (mut found, mut greeted) = (false, false);
+    while !found || !greeted {
+        match device.next().await {
+            TransportEvent::PeerFound(peer, addresses) if peer == other => {
+                assert!(addresses.iter().all(|address| !address.contains("127.0.0.1")), "{addresses:?}");
+                found = true;
+                // Nothing but the name: where it is, mDNS has said.
+                device.transport.dial(peer, vec![]);
+            }
+            TransportEvent::LinkUp { link, .. } => device.transport.send(link, vec![seed]),
+            TransportEvent::Frame(_, frame) => greeted |= frame == [3 - seed],
+            TransportEvent::Warning(error) => panic!("{error}"),
+            _ => {}
+        }
+    }
+    println!("\nfound and linked");
+    // The other one may not have got that far; the parent ends both.
+    tokio::time::timeout(device.limit, device.drive()).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn without_mdns_its_port_stays_free() {
+    let _device = device(1, QUIC).await;
+    std::net::UdpSocket::bind("0.0.0.0:5353").expect("nobody but mDNS would hold it in this test");
 }
 
 /// Not a test of speed: prints what this machine does.

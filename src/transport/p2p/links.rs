@@ -161,6 +161,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Copy + Eq + Hash> Links<S, C> {
         }
     }
 
+    /// Whether there is no link at all.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// Hangs up every link.
+    pub fn hang_up_all(&mut self) {
+        let links: Vec<_> = self.peers.keys().copied().collect();
+        for link in links {
+            self.hang_up(link);
+        }
+    }
+
     /// Ends every link now.
     pub fn clear(&mut self) {
         self.events.retain(|event| !matches!(event, TransportEvent::Frame(..)));

@@ -60,10 +60,20 @@ struct Connection {
     peer: PeerId,
     remote: Multiaddr,
     via: Via,
-    /// Whether a stream is being opened on it, by us.
-    opening: bool,
+    /// The stream that is being opened on it, by us.
+    opening: Option<Opening>,
+    /// Whether it has failed and is being closed.
+    failed: bool,
     /// Seconds since anything was heard on it.
     silent: u32,
+}
+
+/// A stream that is being opened by this side.
+enum Opening {
+    /// On a connection just made: a failure is reported.
+    Fresh,
+    /// On a connection that was there already, and may be dead: a failure leads to a dial of these addresses.
+    Reused(Vec<String>),
 }
 
 impl<D: Discovery> P2pTransport<D> {
@@ -101,12 +111,17 @@ impl<D: Discovery> P2pTransport<D> {
         self.links.me()
     }
 
-    /// Tells every peer that this device goes, waits until they know (at most 2 s), and ends.
+    /// Sends what is queued, tells every peer that this device goes, and ends; after 2 s whatever is left undone.
     pub async fn close(mut self) {
-        self.pause();
         let mut limit = (self.sleep)(Duration::from_secs(CLOSE_SECONDS));
+        self.swarm.behaviour_mut().streams.set_paused(true);
+        self.links.hang_up_all();
         poll_fn(|cx| {
             while self.poll_event(cx).is_ready() {}
+            if self.links.is_empty() && !self.paused {
+                self.pause();
+                while self.poll_event(cx).is_ready() {}
+            }
             if self.connections.is_empty() { Poll::Ready(()) } else { limit.as_mut().poll(cx) }
         })
         .await;
@@ -248,20 +263,21 @@ impl<D: Discovery> P2pTransport<D> {
         let mut remote = endpoint.get_remote_address().clone();
         address::take_peer(&mut remote);
         let via = address::via(&remote);
-        self.connections.insert(id, Connection { peer, remote: remote.clone(), via, opening: false, silent: 0 });
+        self.connections
+            .insert(id, Connection { peer, remote: remote.clone(), via, opening: None, failed: false, silent: 0 });
         if endpoint.is_dialer() {
             self.book.remember(peer, remote);
             // A link that the peer opened meanwhile stays: one stream a pair, opened once.
             if !self.links.is_up(&peer) {
-                self.open(id);
+                self.open(id, Opening::Fresh);
             }
         }
     }
 
-    fn open(&mut self, id: ConnectionId) {
+    fn open(&mut self, id: ConnectionId, opening: Opening) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if let Ok(peer) = identity::to_libp2p(&connection.peer) {
-            connection.opening = true;
+            connection.opening = Some(opening);
             self.swarm.behaviour_mut().streams.open(peer, id);
         }
     }
@@ -272,14 +288,15 @@ impl<D: Discovery> P2pTransport<D> {
             StreamEvent::Inbound(stream) => (stream, false),
             StreamEvent::Outbound(stream) => (stream, true),
             StreamEvent::Refused(why) => {
-                connection.opening = false;
+                let opening = connection.opening.take();
                 let (peer, remote) = (connection.peer, connection.remote.clone());
                 // A connection that cannot carry a session is of no use; the next dial makes a new one.
+                connection.failed = true;
                 self.swarm.close_connection(id);
-                return self.dial_failed(peer, format!("{remote}: {why}"));
+                return self.open_failed(peer, opening, format!("{remote}: {why}"));
             }
         };
-        connection.opening &= !initiator;
+        connection.opening.take_if(|_| initiator);
         let (peer, via) = (connection.peer, connection.via);
         if !self.paused {
             self.links.add(Opened { peer, stream, connection: id, initiator, via });
@@ -289,8 +306,15 @@ impl<D: Discovery> P2pTransport<D> {
     fn on_closed(&mut self, cx: &mut Context<'_>, id: ConnectionId, why: &str) {
         let Some(connection) = self.connections.remove(&id) else { return };
         self.links.connection_closed(cx, &connection.peer, id);
-        if connection.opening {
-            self.dial_failed(connection.peer, format!("{} closed the connection: {why}", connection.remote));
+        let why = format!("{} closed the connection: {why}", connection.remote);
+        self.open_failed(connection.peer, connection.opening, why);
+    }
+
+    fn open_failed(&mut self, peer: PeerId, opening: Option<Opening>, why: String) {
+        match opening {
+            None => {}
+            Some(Opening::Fresh) => self.dial_failed(peer, why),
+            Some(Opening::Reused(addresses)) => self.dial(peer, addresses),
         }
     }
 
@@ -359,10 +383,10 @@ impl<D: Discovery> P2pTransport<D> {
             return Ok(());
         }
         // The latest connection: an older one may be dead without having been noticed yet.
-        let existing = self.connections.iter().filter(|(_, connection)| connection.peer == peer);
+        let existing = self.connections.iter().filter(|(_, connection)| connection.peer == peer && !connection.failed);
         if let Some((&id, connection)) = existing.max_by_key(|(id, _)| **id) {
-            if !connection.opening {
-                self.open(id);
+            if connection.opening.is_none() {
+                self.open(id, Opening::Reused(given.to_vec()));
             }
             return Ok(());
         }
@@ -384,8 +408,7 @@ impl<D: Discovery> P2pTransport<D> {
             bad.insert(0, "no address is known where it could be reached".into());
             return Err(bad.join("; "));
         }
-        let options =
-            DialOpts::peer_id(name).condition(PeerCondition::DisconnectedAndNotDialing).addresses(addresses).build();
+        let options = DialOpts::peer_id(name).condition(PeerCondition::NotDialing).addresses(addresses).build();
         match self.swarm.dial(options) {
             // Already on its way: that dial will be reported.
             Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => Ok(()),
