@@ -250,3 +250,187 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io;
+    use std::rc::Rc;
+
+    use futures::task::noop_waker;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One direction of a pipe that takes and gives at most `step` bytes at a time, and holds at most `room`.
+    #[derive(Default)]
+    struct Lane {
+        bytes: VecDeque<u8>,
+        closed: bool,
+        step: usize,
+        room: usize,
+    }
+
+    struct Pipe {
+        incoming: Rc<RefCell<Lane>>,
+        outgoing: Rc<RefCell<Lane>>,
+    }
+
+    impl AsyncRead for Pipe {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
+            let mut lane = self.incoming.borrow_mut();
+            let length = to.len().min(lane.bytes.len()).min(lane.step);
+            if length == 0 && !lane.closed {
+                return Poll::Pending;
+            }
+            to.iter_mut().zip(lane.bytes.drain(..length)).for_each(|(to, byte)| *to = byte);
+            Poll::Ready(Ok(length))
+        }
+    }
+
+    impl AsyncWrite for Pipe {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+            let mut lane = self.outgoing.borrow_mut();
+            let length = from.len().min(lane.step).min(lane.room.saturating_sub(lane.bytes.len()));
+            if length == 0 {
+                return Poll::Pending;
+            }
+            lane.bytes.extend(&from[..length]);
+            Poll::Ready(Ok(length))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.outgoing.borrow_mut().closed = true;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn pipes(step: usize, room: usize) -> (Pipe, Pipe) {
+        let lane = || Rc::new(RefCell::new(Lane { step, room, ..Lane::default() }));
+        let (one, two) = (lane(), lane());
+        (Pipe { incoming: one.clone(), outgoing: two.clone() }, Pipe { incoming: two, outgoing: one })
+    }
+
+    fn poll(link: &mut Link<Pipe>) -> (Progress, Result<(), Ended>) {
+        let mut progress = Progress::default();
+        let result = link.poll(&mut Context::from_waker(&noop_waker()), true, &mut progress);
+        (progress, result)
+    }
+
+    /// A link whose peer has written these bytes.
+    fn fed(bytes: &[u8]) -> Link<Pipe> {
+        let (ours, theirs) = pipes(usize::MAX, usize::MAX);
+        theirs.outgoing.borrow_mut().bytes.extend(bytes);
+        Link::new(ours)
+    }
+
+    proptest! {
+        #[test]
+        fn any_frames_arrive_whole_and_in_order_however_the_stream_cuts_them(
+            frames in prop::collection::vec((1usize..70, any::<u8>(), prop::bool::weighted(0.1)), 0..30),
+            step in prop_oneof![1usize..20, 500usize..5_000],
+        ) {
+            let frames: Vec<_> = frames
+                .into_iter()
+                .map(|(length, byte, long)| vec![byte; if long { length * 900 } else { length }])
+                .collect();
+            let (a, b) = pipes(step, 20_000);
+            let (mut a, mut b) = (Link::new(a), Link::new(b));
+            for frame in &frames {
+                a.send(frame.clone()).unwrap();
+            }
+            a.hang_up();
+            let (mut arrived, mut sent) = (Vec::new(), 0);
+            let ended = loop {
+                let (progress, _) = poll(&mut a);
+                sent += progress.sent;
+                let (progress, result) = poll(&mut b);
+                arrived.extend(progress.frames);
+                if let Err(why) = result {
+                    break why;
+                }
+            };
+            prop_assert_eq!(ended, "the peer closed the stream");
+            prop_assert_eq!(sent, frames.iter().map(Vec::len).sum::<usize>());
+            prop_assert_eq!(arrived, frames);
+        }
+
+        #[test]
+        fn any_bytes_are_cut_into_frames_of_legal_length_or_end_the_link(
+            bytes in prop::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..3_000),
+        ) {
+            let (progress, _) = poll(&mut fed(&bytes));
+            let mut rest = &bytes[..];
+            for frame in &progress.frames {
+                let (prefix, body) = rest.split_first_chunk::<4>().unwrap();
+                let length = u32::from_be_bytes(*prefix) as usize;
+                prop_assert!((1..=MAX_FRAME_BYTES).contains(&length));
+                prop_assert_eq!(&frame[..], &body[..length]);
+                rest = &body[length..];
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_of_no_bytes_or_too_many_ends_the_link_after_the_frames_before_it() {
+        for length in [0, MAX_FRAME_BYTES as u32 + 1, u32::MAX] {
+            let mut bytes = vec![0, 0, 0, 1, 7];
+            bytes.extend(length.to_be_bytes());
+            let mut link = fed(&bytes);
+            let (progress, result) = poll(&mut link);
+            assert_eq!(progress.frames, [vec![7]]);
+            assert!(result.unwrap_err().contains(&length.to_string()));
+            assert!(link.buffer.len() <= BUFFER.0, "memory was taken for a frame that cannot be");
+        }
+    }
+
+    #[test]
+    fn half_a_frame_and_silence_from_the_start_have_thirty_seconds_and_a_quiet_link_has_no_limit() {
+        for (bytes, ends) in [(&[][..], true), (&[0, 0], true), (&[0, 0, 0, 1, 7, 0], true), (&[0, 0, 0, 1, 7], false)]
+        {
+            let mut link = fed(bytes);
+            poll(&mut link).1.unwrap();
+            (0..FRAME_TICKS).for_each(|_| link.tick().unwrap());
+            assert_eq!(link.tick().is_err(), ends, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_does_not_close_has_five_seconds_after_a_hang_up() {
+        let (a, _b) = pipes(10, 10);
+        let mut link = Link::new(a);
+        link.send(vec![1; 100]).unwrap();
+        link.hang_up();
+        link.send(vec![2]).unwrap();
+        poll(&mut link).1.unwrap();
+        (0..CLOSE_TICKS).for_each(|_| link.tick().unwrap());
+        assert!(link.tick().is_err());
+    }
+
+    #[test]
+    fn frames_that_cannot_be_sent_and_a_full_queue_are_refused() {
+        let (a, _b) = pipes(10, 0);
+        let mut link = Link::new(a);
+        assert!(link.send(vec![]).is_err());
+        assert!(link.send(vec![0; MAX_FRAME_BYTES + 1]).is_err());
+        for _ in 0..MAX_QUEUED / MAX_FRAME_BYTES {
+            link.send(vec![0; MAX_FRAME_BYTES]).unwrap();
+        }
+        assert!(link.send(vec![0]).is_err());
+    }
+
+    #[test]
+    fn one_poll_reads_about_as_much_as_a_frame_however_much_is_there() {
+        let one = [&(60_000u32.to_be_bytes())[..], &[1; 60_000]].concat();
+        let mut link = fed(&one.repeat(100));
+        for _ in 0..100 {
+            let (progress, result) = poll(&mut link);
+            result.unwrap();
+            assert!(progress.frames.len() <= 4, "{}", progress.frames.len());
+        }
+    }
+}
