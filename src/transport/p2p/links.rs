@@ -248,3 +248,160 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Copy + Eq + Hash> Links<S, C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io;
+    use std::pin::Pin;
+    use std::rc::Rc;
+    use std::task::Poll;
+
+    use futures::task::noop_waker;
+
+    use super::*;
+
+    const LOW: PeerId = PeerId([1; 32]);
+    const HIGH: PeerId = PeerId([2; 32]);
+
+    /// A stream on which the peer sends one frame, then nothing until it ends.
+    #[derive(Clone)]
+    struct Silent(Rc<Cell<(bool, bool)>>);
+
+    impl AsyncRead for Silent {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
+            let (spoken, ended) = self.0.get();
+            if !spoken {
+                self.0.set((true, ended));
+                to[..5].copy_from_slice(&[0, 0, 0, 1, 7]);
+                return Poll::Ready(Ok(5));
+            }
+            if ended { Poll::Ready(Ok(0)) } else { Poll::Pending }
+        }
+    }
+
+    impl AsyncWrite for Silent {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(from.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// A table whose one peer opens and is opened; streams are numbered by their connection.
+    struct Table {
+        links: Links<Silent, u32>,
+        peer: PeerId,
+        streams: HashMap<u32, Silent>,
+    }
+
+    impl Table {
+        fn new(me: PeerId, peer: PeerId) -> Self {
+            Self { links: Links::new(me), peer, streams: HashMap::new() }
+        }
+
+        fn add(&mut self, connection: u32, initiator: bool) {
+            let stream = Silent(Rc::default());
+            self.streams.insert(connection, stream.clone());
+            self.links.add(Opened { peer: self.peer, stream, connection, initiator, via: Via::Lan });
+        }
+
+        fn end(&mut self, connection: u32) {
+            self.streams[&connection].0.set((true, true));
+            self.poll();
+        }
+
+        fn poll(&mut self) {
+            self.links.poll(&mut Context::from_waker(&noop_waker()));
+        }
+
+        fn counts(&self) -> Option<u32> {
+            self.links.pairs.get(&self.peer).map(|pair| pair.active.connection)
+        }
+
+        /// `+n` for a link that came up, `-n` for one that went down, `n.` for a frame.
+        fn events(&mut self) -> String {
+            let mut text = Vec::new();
+            while let Some(event) = self.links.next_event() {
+                text.push(match event {
+                    TransportEvent::LinkUp { link, .. } => format!("+{}", link.0),
+                    TransportEvent::LinkDown(link) => format!("-{}", link.0),
+                    TransportEvent::Frame(link, _) => format!("{}.", link.0),
+                    other => panic!("{other:?}"),
+                });
+            }
+            text.join(" ")
+        }
+    }
+
+    #[test]
+    fn of_two_streams_at_once_both_sides_keep_the_one_that_the_lower_opened_in_whatever_order_they_come() {
+        for low_first_at_low in [true, false] {
+            for low_first_at_high in [true, false] {
+                let (mut low, mut high) = (Table::new(LOW, HIGH), Table::new(HIGH, LOW));
+                for first in [low_first_at_low, !low_first_at_low] {
+                    if first { low.add(1, true) } else { low.add(2, false) }
+                }
+                for first in [low_first_at_high, !low_first_at_high] {
+                    if first { high.add(1, false) } else { high.add(2, true) }
+                }
+                assert_eq!((low.counts(), high.counts()), (Some(1), Some(1)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_later_of_two_streams_of_one_opener_counts() {
+        for initiator in [true, false] {
+            let mut table = Table::new(LOW, HIGH);
+            table.add(1, initiator);
+            table.add(2, initiator);
+            assert_eq!(table.counts(), Some(2));
+            assert_eq!(table.events(), "+1 -1 +2");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_lost_waits_with_what_it_said_and_counts_when_the_winner_ends() {
+        let mut low = Table::new(LOW, HIGH);
+        low.add(1, true);
+        low.poll();
+        low.add(2, false);
+        low.poll();
+        assert_eq!((low.counts(), low.links.has_rival(&HIGH, 1)), (Some(1), true));
+        assert_eq!(low.events(), "+1 1.");
+        low.end(1);
+        assert_eq!(low.counts(), Some(2));
+        assert_eq!(low.events(), "-1 +2 2.");
+        low.end(2);
+        assert_eq!((low.counts(), low.events().as_str()), (None, "-2"));
+    }
+
+    #[test]
+    fn a_waiting_stream_that_ends_never_counts() {
+        let mut low = Table::new(LOW, HIGH);
+        low.add(1, true);
+        low.add(2, false);
+        low.end(2);
+        assert!(!low.links.has_rival(&HIGH, 1));
+        low.end(1);
+        assert_eq!(low.counts(), None);
+        assert!(!low.events().contains("+2"));
+    }
+
+    #[test]
+    fn after_a_hang_up_no_frame_is_told_and_a_new_stream_takes_the_place_at_once() {
+        let mut high = Table::new(HIGH, LOW);
+        high.add(1, false);
+        high.poll();
+        high.links.hang_up(LinkId(1));
+        assert!(!high.links.is_up(&LOW));
+        high.add(2, true);
+        assert_eq!(high.counts(), Some(2));
+        assert_eq!(high.events(), "+1 -1 +2");
+    }
+}
