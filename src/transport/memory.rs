@@ -291,7 +291,8 @@ mod tests {
         let (_, mut a, mut b) = pair();
         a.dial(B, Vec::new());
         b.dial(A, Vec::new());
-        (up(&mut a), up(&mut b));
+        up(&mut a);
+        up(&mut b);
         assert!(take(&mut a).is_none() && take(&mut b).is_none());
     }
 
@@ -322,7 +323,8 @@ mod tests {
         assert!(matches!(take(&mut a), Some(TransportEvent::DialFailed(B, _))));
         b.resume();
         a.dial(B, Vec::new());
-        (up(&mut a), up(&mut b));
+        up(&mut a);
+        up(&mut b);
         drop(b);
         assert!(matches!(take(&mut a), Some(TransportEvent::LinkDown(_))));
         a.dial(B, Vec::new());
