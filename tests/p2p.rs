@@ -443,7 +443,7 @@ async fn without_mdns_its_port_stays_free() {
 #[tokio::test]
 #[ignore = "prints figures; run it alone, in release"]
 async fn throughput_and_round_trip() {
-    const TOTAL: usize = 512 << 20;
+    const TOTAL: usize = 64 << 20;
     for listen in [QUIC, TCP] {
         let (mut a, mut b) = linked(listen).await;
         let began = Instant::now();
