@@ -3,8 +3,12 @@
 //! A [`Transport`] gives authenticated, ordered, reliable streams of frames, one per connected pair of peers, and
 //! knows nothing of what the frames mean.
 
+pub mod memory;
+#[cfg(feature = "p2p")]
+pub mod p2p;
+
 use crate::engine::{LinkId, Via};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::types::PeerId;
 
 /// What a transport tells.
@@ -27,14 +31,20 @@ pub enum TransportEvent {
     Frame(LinkId, Vec<u8>),
     /// `bytes` that were queued have gone out.
     Sent(LinkId, usize),
-    /// A peer was found on the local network.
+    /// A peer was found on the local network, or told where it can be reached.
     PeerFound(PeerId, Vec<String>),
     /// A dial ended without a link; the text is for people.
     DialFailed(PeerId, String),
+    /// A dial of an address whose peer is not known ([`Transport::dial_address`]) ended without a link.
+    AddressFailed(String, Error),
     /// This device can now be reached here (a multiaddress that ends in its peer id).
     Listening(String),
     /// An address cannot be listened on.
-    ListenFailed(String, crate::error::Error),
+    ListenFailed(String, Error),
+    /// This device can no longer be reached at an address that it told before.
+    ListenEnded(String),
+    /// A part of the transport does not work (mDNS, say); the rest goes on.
+    Warning(Error),
 }
 
 /// A network: libp2p, or one in memory.
