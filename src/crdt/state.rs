@@ -285,6 +285,21 @@ impl EntityState {
         self.logs.iter().map(|state| (state.log, state.counted())).filter(|(_, seq)| *seq > 0)
     }
 
+    /// The last commit of a log that touched this entity, 0 if none.
+    pub fn last_seq(&self, log: LogIx) -> u64 {
+        self.logs.last(log).seq
+    }
+
+    /// What a log's events on this entity had seen by the last of them, in full, and how far the log itself went.
+    pub fn named_by(&self, log: LogIx, logs: &LogTable) -> Seen {
+        let Some(known) = self.logs.get(log) else { return Seen::new() };
+        let mut seen: Seen =
+            known.clock_at(known.last).filter_map(|(other, seq)| Some((*logs.id(other)?, seq))).collect();
+        seen.extend(logs.id(log).map(|id| (*id, known.last.seq)));
+        seen.sort_unstable();
+        seen
+    }
+
     /// Bytes in memory, roughly.
     pub fn memory_bytes(&self) -> usize {
         let fields = self.fields.iter().map(|field| match &field.state {

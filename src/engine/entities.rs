@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 
 use super::layout::TypeIx;
@@ -35,9 +36,10 @@ struct Loaded {
 type Waiting = (Arc<[Event]>, EventAt);
 
 /// All entity state that is in memory, and where the rest is.
-#[derive(Default, Debug)]
+/// The map is keyed from the engine's seed: a peer cannot choose ids that collide, and a simulation can be repeated.
+#[derive(Debug)]
 pub struct Entities {
-    loaded: HashMap<Key, Loaded>,
+    loaded: HashMap<Key, Loaded, FixedState>,
     waiting: BTreeMap<Key, Vec<Waiting>>,
     /// Of each type, the first ids of its pages, ascending.
     pages: BTreeMap<TypeIx, Vec<EntityId>>,
@@ -47,6 +49,17 @@ pub struct Entities {
 }
 
 impl Entities {
+    /// Nothing in memory and nothing on disk.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            loaded: HashMap::with_hasher(FixedState::with_seed(seed)),
+            waiting: BTreeMap::new(),
+            pages: BTreeMap::new(),
+            clean_bytes: 0,
+            dirty_events: 0,
+        }
+    }
+
     /// Takes the page directory of a type from the store.
     pub fn set_directory(&mut self, ty: TypeIx, firsts: Vec<EntityId>) {
         self.pages.insert(ty, firsts);

@@ -149,6 +149,8 @@ pub struct SyncEngine {
     local: VecDeque<local::Parked>,
     asked: BTreeMap<CallId, calls::Asked>,
     settling: Vec<(CallId, Level, Vec<(LogKey, u64)>)>,
+    /// Calls that wait for the local writes before them.
+    held_calls: Vec<(CallId, Call)>,
     forced: Vec<sync::Forced>,
     /// A job that folds, checkpoints or settles a fork: frames and local writes wait for it in `held`.
     job: Option<Job>,
@@ -181,7 +183,6 @@ impl SyncEngine {
         Self {
             me: config.keypair.peer_id(),
             epoch: Epoch(entropy.number()),
-            entropy,
             now: Instant::default(),
             out: Vec::new(),
             phase: Phase::Opening(open::Opening::default()),
@@ -196,7 +197,7 @@ impl SyncEngine {
             logs: BTreeMap::new(),
             log_names: BTreeMap::new(),
             digests: BTreeMap::new(),
-            entities: Entities::default(),
+            entities: Entities::new(entropy.number()),
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             paused: false,
@@ -209,6 +210,7 @@ impl SyncEngine {
             local: VecDeque::new(),
             asked: BTreeMap::new(),
             settling: Vec::new(),
+            held_calls: Vec::new(),
             forced: Vec::new(),
             job: None,
             held: VecDeque::new(),
@@ -219,6 +221,7 @@ impl SyncEngine {
             again_unnamed: Vec::new(),
             checkpointing: false,
             wake_at: 0,
+            entropy,
             config,
         }
     }
@@ -398,6 +401,7 @@ impl SyncEngine {
         calls.extend(self.local.drain(..).map(|parked| parked.call));
         calls.extend(std::mem::take(&mut self.asked).into_keys());
         calls.extend(self.settling.drain(..).map(|(id, ..)| id));
+        calls.extend(self.held_calls.drain(..).map(|(id, _)| id));
         calls.extend(self.forced.drain(..).map(|forced| forced.call));
         for input in self.held.drain(..) {
             if let Input::Call(id, _) = input {

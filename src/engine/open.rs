@@ -138,6 +138,9 @@ impl SyncEngine {
                 }
             }
         }
+        if last.is_none() && step == Step::Peers {
+            self.validities_at_open();
+        }
         let Phase::Opening(opening) = &mut self.phase else { return Ok(()) };
         match last {
             Some(mut key) => {
@@ -151,8 +154,6 @@ impl SyncEngine {
                     Step::Membership => Step::Logs,
                     Step::Logs => Step::Peers,
                     _ => {
-                        self.validities_at_open();
-                        let Phase::Opening(opening) = &mut self.phase else { return Ok(()) };
                         opening.directories = (0..self.types.len() as u32).map(TypeIx).collect();
                         for (key, log) in &self.logs {
                             let from = opening.checkpoint.get(key).copied().unwrap_or(0) + 1;
@@ -222,7 +223,7 @@ impl SyncEngine {
                 self.vault = Some(Vault { membership, policy, key });
             }
             Some(vault) => match vault.membership.insert(value)? {
-                Inserted::New(_) | Inserted::Known => {}
+                Inserted::New(_) | Inserted::Known(_) => {}
                 Inserted::MissingParents(_) => {
                     return Err(Error::storage("the membership log has a gap; restore a backup, or join again"));
                 }

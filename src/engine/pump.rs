@@ -71,8 +71,9 @@ impl SyncEngine {
             return false;
         }
         let Some((key, from, fork)) = self.next_for(link) else {
+            let again = self.has_forwards();
             if let Some(session) = self.sessions.get_mut(&link) {
-                session.stale = self.has_forwards();
+                session.stale = again;
             }
             return false;
         };

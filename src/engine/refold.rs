@@ -5,8 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use hashbrown::HashMap;
-
 use super::layout::{self, LogKey, TypeIx, meta};
 use super::remote::event_at;
 use super::{Job, Landed, SyncEngine, Wanted};
@@ -104,8 +102,8 @@ pub struct Refold {
     ids: BTreeMap<TypeIx, BTreeSet<EntityId>>,
     finding: bool,
     ty: Option<TypeIx>,
-    states: HashMap<EntityId, EntityState>,
-    done: BTreeMap<TypeIx, HashMap<EntityId, EntityState>>,
+    states: BTreeMap<EntityId, EntityState>,
+    done: BTreeMap<TypeIx, BTreeMap<EntityId, EntityState>>,
     next: Vec<u8>,
 }
 
@@ -260,7 +258,7 @@ impl Refold {
             ids: BTreeMap::new(),
             finding: true,
             ty: None,
-            states: HashMap::new(),
+            states: BTreeMap::new(),
             done: BTreeMap::new(),
             next: Vec::new(),
         }

@@ -34,6 +34,11 @@ pub struct Arrived {
 }
 
 impl Arrived {
+    /// What follows from new membership operations is to be worked out.
+    pub fn membership_grew(&mut self) {
+        self.membership_grew = true;
+    }
+
     /// The log's row is to be written, and its tip to be told once it is.
     pub fn touch(&mut self, key: LogKey) {
         self.touched.insert(key);
@@ -360,7 +365,7 @@ impl SyncEngine {
                 arrived.landed.tell.push((Item::Membership(op.into()), from));
                 arrived.membership_grew = true;
             }
-            Inserted::Known => {}
+            Inserted::Known(_) => {}
             Inserted::MissingParents(_) => return Err(Error::protocol("a membership operation before its parents")),
         }
         Ok(())

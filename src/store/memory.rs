@@ -25,6 +25,12 @@ impl MemoryStore {
             let (table, key, value) = match op {
                 WriteOp::Put(table, key, value) => (table, key, Some(value)),
                 WriteOp::Delete(table, key) => (table, key, None),
+                WriteOp::Clear(table) => {
+                    let rows = self.tables.remove(&table).unwrap_or_default();
+                    let bytes: u64 = rows.iter().map(|(key, value)| row_bytes(key.len(), value)).sum();
+                    self.bytes = self.bytes.saturating_sub(bytes);
+                    continue;
+                }
             };
             let rows = self.tables.entry(table).or_default();
             let key_len = key.len();

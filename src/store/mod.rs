@@ -44,6 +44,8 @@ pub enum WriteOp {
     Put(Table, Vec<u8>, Vec<u8>),
     /// Deletes a row; nothing happens if there is none.
     Delete(Table, Vec<u8>),
+    /// Deletes all rows of a table.
+    Clear(Table),
 }
 
 /// How sure a batch must be before it is reported as committed.
@@ -74,6 +76,11 @@ impl WriteBatch {
     /// Adds a row to delete.
     pub fn delete(&mut self, table: Table, key: impl Into<Vec<u8>>) {
         self.ops.push(WriteOp::Delete(table, key.into()));
+    }
+
+    /// Adds that all rows of a table go.
+    pub fn clear(&mut self, table: Table) {
+        self.ops.push(WriteOp::Clear(table));
     }
 
     /// Whether it changes nothing.

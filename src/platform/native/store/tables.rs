@@ -58,6 +58,8 @@ pub(super) struct Change {
     table: Table,
     key: Vec<u8>,
     value: Option<Vec<u8>>,
+    /// All rows of the table go; `key` and `value` say nothing.
+    clear: bool,
 }
 
 impl Change {
@@ -66,9 +68,10 @@ impl Change {
         match op {
             WriteOp::Put(table, key, value) => {
                 let value = Some(seal(table as u8, &key, value));
-                Change { table, key, value }
+                Change { table, key, value, clear: false }
             }
-            WriteOp::Delete(table, key) => Change { table, key, value: None },
+            WriteOp::Delete(table, key) => Change { table, key, value: None, clear: false },
+            WriteOp::Clear(table) => Change { table, key: Vec::new(), value: None, clear: true },
         }
     }
 
@@ -112,13 +115,21 @@ pub(super) fn write(
         }
         let mut rows = transaction.open_table(definition)?;
         for change in changes {
+            if change.clear {
+                for row in rows.extract_if(|_, _| true)? {
+                    let (key, value) = row?;
+                    let (key, value) = (key.value().to_vec(), Some(value.value().to_vec()));
+                    undo.push(Change { table, key, value, clear: false });
+                }
+                continue;
+            }
             let key = change.key.as_slice();
             let old = match &change.value {
                 Some(value) => rows.insert(key, value.as_slice())?,
                 None => rows.remove(key)?,
             };
             let value = old.map(|old| old.value().to_vec());
-            undo.push(Change { table, key: change.key.clone(), value });
+            undo.push(Change { table, key: change.key.clone(), value, clear: false });
         }
     }
     let value = seal(OWN_NUMBER, OWN_KEY, own.to_bytes());

@@ -1,0 +1,340 @@
+//! The app's calls, and the ones among them that wait for rows.
+
+use std::collections::BTreeMap;
+
+use super::SyncEngine;
+use super::backup::Backup;
+use super::io::{Call, CallId, Change, Input, Level, Output, Reply, Status, TypeStatus};
+use super::layout::{self, LogKey, TypeIx};
+use super::listing::{Listing, Purpose};
+use crate::error::{Error, ErrorCode};
+use crate::store::{Read, Rows, Table};
+use crate::types::{Commit, EntityId, EntityType, FieldOp, VectorClock};
+
+/// Calls that may wait at once.
+const MAX_ASKED: usize = 4_096;
+/// Bytes of blocks read at once for a history.
+const CHUNK: usize = 1 << 20;
+
+/// A call that waits for rows.
+#[derive(Debug)]
+pub enum Asked {
+    /// One entity, of these types.
+    Get { id: EntityId, types: Vec<TypeIx> },
+    /// Pages, one after the other.
+    List(Listing),
+    /// Blocks that may touch an entity.
+    History { id: EntityId, types: Vec<TypeIx>, next: Vec<u8>, found: Vec<(LogKey, Commit)> },
+    /// A part of a backup.
+    Backup(Backup),
+}
+
+impl SyncEngine {
+    pub(super) fn call(&mut self, id: CallId, call: Call) {
+        if self.asked.len() >= MAX_ASKED {
+            let error = Error::new(ErrorCode::Quota, "too many calls wait at once; wait for their answers");
+            return self.refuse(id, error);
+        }
+        let done = |engine: &mut Self| engine.out.push(Output::Reply(id, Ok(Reply::Done)));
+        let result = match call {
+            Call::Init { device_name, policy, root } => self.init(id, device_name, policy, root),
+            Call::Invite { peer, role, addresses } => self.invite(id, peer, role, addresses),
+            Call::Join(text) => self.join(id, &text),
+            Call::Write { entity_type, changes } => {
+                self.park_write(id, entity_type, changes);
+                Ok(())
+            }
+            Call::Get { entity_type, id: entity } => {
+                let types = self.types_named(entity_type);
+                self.asked.insert(id, Asked::Get { id: entity, types });
+                self.resume_call(id);
+                Ok(())
+            }
+            Call::List { entity_type, after, limit } => {
+                if limit == 0 || limit > 10_000 {
+                    Err(Error::invalid("a list has a limit of 1 to 10,000 entities"))
+                } else {
+                    let types = self.types_named(entity_type);
+                    let listing = Listing::new(self, types, after, limit, Purpose::Views);
+                    self.asked.insert(id, Asked::List(listing));
+                    self.resume_call(id);
+                    Ok(())
+                }
+            }
+            Call::Digest => {
+                let types = self.types_named(None);
+                let listing = Listing::new(self, types, None, usize::MAX, Purpose::digest());
+                self.asked.insert(id, Asked::List(listing));
+                self.resume_call(id);
+                Ok(())
+            }
+            Call::History(entity) => {
+                let types = self.types_named(None);
+                self.asked.insert(id, Asked::History { id: entity, types, next: Vec::new(), found: Vec::new() });
+                self.history_step(id);
+                Ok(())
+            }
+            Call::Status => {
+                let status = Box::new(self.status());
+                self.out.push(Output::Reply(id, Ok(Reply::Status(status))));
+                Ok(())
+            }
+            Call::Peers => {
+                let peers = self.peer_states();
+                self.out.push(Output::Reply(id, Ok(Reply::Peers(peers))));
+                Ok(())
+            }
+            Call::Explain(entity) => {
+                let reasons = self.reasons(entity);
+                self.out.push(Output::Reply(id, Ok(Reply::NotSynced(reasons))));
+                Ok(())
+            }
+            Call::AddPeer(peer, addresses) => {
+                self.add_peer(peer, addresses);
+                done(self);
+                Ok(())
+            }
+            Call::RemovePeer(peer) => {
+                self.remove_peer(peer);
+                done(self);
+                Ok(())
+            }
+            Call::ForceSync(peer) => {
+                self.force_sync(id, peer);
+                Ok(())
+            }
+            Call::Settled(level) => {
+                // Local writes that wait for pages are not numbered yet: the call waits behind them.
+                let own = self.logs.values().filter(|log| log.name.id.author == self.me);
+                let tips = own.map(|log| (log.key, log.tip.seq)).collect();
+                if self.local.is_empty() {
+                    self.settling.push((id, level, tips));
+                } else {
+                    self.held_calls.push((id, Call::Settled(level)));
+                }
+                Ok(())
+            }
+            Call::Pause => {
+                self.paused = true;
+                let links: Vec<_> = self.sessions.keys().copied().collect();
+                for link in links {
+                    self.hang_up(link, Error::new(ErrorCode::Paused, "this device has paused its links"));
+                }
+                done(self);
+                Ok(())
+            }
+            Call::Resume => {
+                self.paused = false;
+                self.peers.values_mut().for_each(|peer| peer.dial_at = 0);
+                done(self);
+                Ok(())
+            }
+            Call::Backup { after } => self.start_backup(id, after),
+            Call::Restore { items } => self.restore(id, items),
+        };
+        if let Err(error) = result {
+            self.refuse(id, error);
+        }
+    }
+
+    fn types_named(&self, name: Option<EntityType>) -> Vec<TypeIx> {
+        match name {
+            Some(name) => self.find_type(&name).into_iter().collect(),
+            None => {
+                let mut types: Vec<TypeIx> = (0..self.types.len() as u32).map(TypeIx).collect();
+                types.sort_by(|a, b| self.type_name(*a).cmp(&self.type_name(*b)));
+                types
+            }
+        }
+    }
+
+    /// Pages have come, or a checkpoint is on disk: whoever waits looks again.
+    pub(super) fn resume_calls(&mut self) {
+        let waiting: Vec<CallId> = (self.asked.iter())
+            .filter(|(_, asked)| matches!(asked, Asked::Get { .. } | Asked::List(_)))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            self.resume_call(id);
+        }
+    }
+
+    fn resume_call(&mut self, call: CallId) {
+        match self.asked.remove(&call) {
+            Some(Asked::Get { id, types }) => {
+                let keys: Vec<_> = types.iter().map(|ty| (*ty, id)).collect();
+                let pages = self.entities.pages_for(&keys);
+                if !pages.is_empty() {
+                    self.asked.insert(call, Asked::Get { id, types });
+                    return self.read_pages(pages);
+                }
+                let views = keys.iter().filter_map(|key| {
+                    let state = self.entities.get(key).filter(|state| state.exists())?;
+                    Some(state.view(self.type_name(key.0)?.clone(), id, &self.ids))
+                });
+                let views = views.collect();
+                self.entities.evict();
+                self.out.push(Output::Reply(call, Ok(Reply::Entities(views))));
+            }
+            Some(Asked::List(listing)) => self.list_step(call, listing),
+            Some(other) => {
+                self.asked.insert(call, other);
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn call_rows(&mut self, call: CallId, rows: Rows) {
+        match self.asked.remove(&call) {
+            Some(Asked::History { id, types, next, found }) => self.history_rows(call, id, types, next, found, rows),
+            Some(Asked::Backup(backup)) => self.backup_rows(call, backup, rows),
+            Some(Asked::List(listing)) => self.list_rows(call, listing, rows),
+            Some(other) => {
+                self.asked.insert(call, other);
+            }
+            None => {}
+        }
+    }
+
+    fn history_step(&mut self, call: CallId) {
+        let Some(Asked::History { types, next, .. }) = self.asked.get(&call) else { return };
+        let Some(ty) = types.first() else { return self.history_done(call) };
+        let from = if next.is_empty() { layout::type_prefix(*ty) } else { next.clone() };
+        let to = layout::after_prefix(&layout::type_prefix(*ty));
+        let read = Read::Range { table: Table::Blocks, from, to, max_rows: usize::MAX, max_bytes: CHUNK };
+        self.read(read, super::Wanted::Call(call));
+    }
+
+    fn history_rows(
+        &mut self,
+        call: CallId,
+        id: EntityId,
+        mut types: Vec<TypeIx>,
+        mut next: Vec<u8>,
+        mut found: Vec<(LogKey, Commit)>,
+        rows: Rows,
+    ) {
+        let vault = self.vault.as_ref().map(|vault| vault.membership.vault());
+        for (row, block) in &rows.rows {
+            let touches = crate::wire::block_entities(block).is_ok_and(|ids| ids.contains(&id));
+            let (true, Some(vault), Ok((key, _))) = (touches, vault, layout::read_block_row(row)) else { continue };
+            for commit in crate::wire::decode_block(block, vault).unwrap_or_default() {
+                if commit.events.iter().any(|event| event.entity == id) {
+                    found.push((key, commit));
+                }
+            }
+        }
+        match rows.last_key() {
+            Some(last) => {
+                next = last.to_vec();
+                next.push(0);
+            }
+            None => {
+                types.remove(0);
+                next.clear();
+            }
+        }
+        self.asked.insert(call, Asked::History { id, types, next, found });
+        self.history_step(call);
+    }
+
+    fn history_done(&mut self, call: CallId) {
+        let Some(Asked::History { id, mut found, .. }) = self.asked.remove(&call) else { return };
+        found.sort_by_key(|(key, commit)| (commit.header.hlc, *key, commit.header.seq));
+        found.dedup_by(|(_, a), (_, b)| a.hash == b.hash);
+        // The clock that each author had, from what each of its commits had newly seen.
+        let mut clocks: BTreeMap<LogKey, VectorClock> = BTreeMap::new();
+        let mut by_log: Vec<&(LogKey, Commit)> = found.iter().collect();
+        by_log.sort_by_key(|(key, commit)| (*key, commit.header.seq));
+        let mut told: BTreeMap<(LogKey, u64), VectorClock> = BTreeMap::new();
+        for (key, commit) in by_log {
+            let clock = clocks.entry(*key).or_default();
+            for event in commit.events.iter().filter(|event| event.entity == id) {
+                event.seen.iter().for_each(|(log, seq)| clock.observe(*log, *seq));
+            }
+            clock.observe(commit.header.log.id, commit.header.seq);
+            told.insert((*key, commit.header.seq), clock.clone());
+        }
+        let changes = found.iter().map(|(key, commit)| {
+            let ops = commit.events.iter().filter(|event| event.entity == id).flat_map(|event| &event.ops);
+            let mut fields: Vec<String> = ops
+                .map(|op| match op {
+                    FieldOp::Create => "+".to_owned(),
+                    FieldOp::Delete => "-".to_owned(),
+                    op => op.target().map(|(field, _)| field.to_string()).unwrap_or_default(),
+                })
+                .collect();
+            fields.dedup();
+            let seq = commit.header.seq;
+            let log = self.logs.get(key);
+            Change {
+                at: commit.header.hlc,
+                by: commit.header.log.id.author,
+                clock: told.remove(&(*key, seq)).unwrap_or_default(),
+                fields,
+                counts: log.is_some_and(|log| log.validity.is_valid(seq) && !log.beyond_fork(seq)),
+            }
+        });
+        let changes = changes.collect();
+        self.out.push(Output::Reply(call, Ok(Reply::History(changes))));
+    }
+
+    fn status(&self) -> Status {
+        let own = || self.logs.values().filter(|log| log.name.id.author == self.me);
+        let mut types: BTreeMap<EntityType, TypeStatus> = BTreeMap::new();
+        for log in self.logs.values() {
+            let status = types.entry(log.name.entity_type.clone()).or_default();
+            status.logs += 1;
+            status.commits += log.tip.seq;
+            status.events += log.events;
+        }
+        let mut offsets: Vec<i64> = self.peers.values().filter_map(|peer| peer.clock_offset).collect();
+        offsets.sort_unstable();
+        Status {
+            peer_id: self.me,
+            vault: self.vault.as_ref().map(|vault| vault.membership.vault()),
+            device_name: self.device_name.clone(),
+            role: self.vault.as_ref().and_then(|vault| vault.membership.evaluate().role(&self.me)),
+            paused: self.paused,
+            online: self.sessions.values().filter(|session| session.connected).count(),
+            syncing: self.sessions.values().filter(|session| session.connected && !session.complete).count(),
+            unsaved: own().map(|log| log.tip.seq - log.stored.seq.min(log.tip.seq)).sum(),
+            unsent: own().map(|log| log.stored.seq.saturating_sub(self.delivered_to_any(log.key))).sum(),
+            last_sync: self.last_sync,
+            clock_offset: offsets.get(offsets.len() / 2).copied(),
+            events: self.logs.values().map(|log| log.events).sum(),
+            quarantined: self.logs.values().map(|log| log.quarantined()).sum(),
+            forked: self.logs.values().filter(|log| log.fork.is_some()).count() as u64,
+            types,
+        }
+    }
+
+    /// How far some other device is known to hold a log.
+    pub(super) fn delivered_to_any(&self, key: LogKey) -> u64 {
+        let Some(log) = self.logs.get(&key) else { return 0 };
+        let open = self.sessions.values().filter_map(|session| session.theirs.get(&log.name));
+        let known = self.peers.values().filter_map(|peer| peer.common.as_ref()?.1.get(&log.name));
+        open.chain(known).map(|held| held.seq).max().unwrap_or(0)
+    }
+
+    /// Answers calls that waited for writes to reach a level.
+    pub(super) fn settle_levels(&mut self) {
+        if self.local.is_empty() {
+            for (id, call) in std::mem::take(&mut self.held_calls) {
+                self.take_open(Input::Call(id, call));
+            }
+        }
+        let settling = std::mem::take(&mut self.settling);
+        for (call, level, tips) in settling {
+            let reached = tips.iter().all(|(key, seq)| match level {
+                Level::Disk => self.logs.get(key).is_none_or(|log| log.stored.seq >= *seq),
+                Level::Peer => self.delivered_to_any(*key) >= *seq,
+            });
+            if reached {
+                self.out.push(Output::Reply(call, Ok(Reply::Done)));
+            } else {
+                self.settling.push((call, level, tips));
+            }
+        }
+    }
+}

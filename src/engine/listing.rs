@@ -1,0 +1,262 @@
+//! Reading many entities: pages in the order of their ids, with what is in memory laid over them.
+
+use std::collections::BTreeMap;
+
+use super::io::{CallId, EntityEdit, Output, Reply};
+use super::layout::{self, TypeIx};
+use super::local::{Draft, read_page};
+use super::remote::Arrived;
+use super::{SyncEngine, Wanted};
+use super::calls::Asked;
+use crate::crdt::{Edit, EntityState, EntityView, EventAt, FieldValue, text_client_id};
+use crate::error::Result;
+use crate::policy::Invite;
+use crate::store::{Read, Rows, Table};
+use crate::types::codec::put_bytes;
+use crate::types::{EntityId, EntityType, Event, Hash};
+
+/// Events in one commit of what is written again.
+const IMPORT_EVENTS: usize = 500;
+
+/// What a listing is for.
+#[derive(Debug)]
+pub enum Purpose {
+    /// Views of what is visible.
+    Views,
+    /// One hash over what is visible: a hash of (type, id, what shows) an entity, in the order of type and id.
+    Digest(Box<blake3::Hasher>),
+    /// All that is visible, to be written into the vault of an invite.
+    Move(Box<Invite>),
+}
+
+impl Purpose {
+    pub fn digest() -> Self {
+        Purpose::Digest(Box::new(blake3::Hasher::new_derive_key("privstack-sync 1 visible state")))
+    }
+}
+
+/// A listing under way.
+#[derive(Debug)]
+pub struct Listing {
+    /// Types to come, in the order of their names.
+    types: Vec<TypeIx>,
+    /// The next id that counts.
+    from: EntityId,
+    /// Ids of the first type that are in memory, ascending, as far as they are not behind.
+    loaded: Option<Vec<EntityId>>,
+    limit: usize,
+    views: Vec<EntityView>,
+    purpose: Purpose,
+    /// The page that was asked for.
+    reading: Option<EntityId>,
+}
+
+/// The entities of one type that come along into a joined vault.
+#[derive(Debug)]
+pub struct Import {
+    pub entity_type: EntityType,
+    pub entities: Vec<EntityEdit>,
+}
+
+impl Listing {
+    pub fn new(
+        engine: &SyncEngine,
+        mut types: Vec<TypeIx>,
+        after: Option<(EntityType, EntityId)>,
+        limit: usize,
+        purpose: Purpose,
+    ) -> Self {
+        let mut from = START;
+        if let Some((name, id)) = after {
+            types.retain(|ty| engine.type_name(*ty).is_some_and(|known| *known >= name));
+            if types.first().and_then(|ty| engine.type_name(*ty)) == Some(&name) {
+                match following(id) {
+                    Some(next) => from = next,
+                    None => drop(types.remove(0)),
+                }
+            }
+        }
+        Self { types, from, loaded: None, limit, views: Vec::new(), purpose, reading: None }
+    }
+
+    fn next_type(&mut self) {
+        if !self.types.is_empty() {
+            self.types.remove(0);
+        }
+        self.from = START;
+        self.loaded = None;
+    }
+}
+
+const START: EntityId = EntityId([0; 16]);
+
+/// The id after this one.
+fn following(id: EntityId) -> Option<EntityId> {
+    u128::from_be_bytes(id.0).checked_add(1).map(|next| EntityId(next.to_be_bytes()))
+}
+
+impl SyncEngine {
+    /// Goes on with a listing as far as what is in memory allows.
+    ///
+    /// A type is walked in stretches: the ids before its first page, which only memory can have, then page by page.
+    pub(super) fn list_step(&mut self, call: CallId, mut listing: Listing) {
+        while let Some(ty) = listing.types.first().copied()
+            && listing.views.len() < listing.limit
+        {
+            if listing.reading.is_some() || self.checkpointing {
+                self.asked.insert(call, Asked::List(listing));
+                return;
+            }
+            // Events that wait for pages come first: what is in memory must be whole.
+            let waited = self.entities.pages_waited_for(ty);
+            if !waited.is_empty() {
+                self.asked.insert(call, Asked::List(listing));
+                return self.read_pages(waited);
+            }
+            if let Some(first) = self.entities.page_of(&(ty, listing.from)) {
+                listing.reading = Some(first);
+                self.asked.insert(call, Asked::List(listing));
+                return self.read(Read::Get(Table::Pages, layout::page_row(ty, &first)), Wanted::Call(call));
+            }
+            let end = self.entities.directory(ty).first().copied();
+            self.list_stretch(&mut listing, ty, end, BTreeMap::new());
+        }
+        self.list_done(call, listing);
+    }
+
+    pub(super) fn list_rows(&mut self, call: CallId, mut listing: Listing, rows: Rows) {
+        let (Some(ty), Some(first)) = (listing.types.first().copied(), listing.reading.take()) else { return };
+        let place = self.entities.directory(ty).binary_search(&first).ok();
+        match (read_page(rows), place) {
+            (Some(page), Some(place)) if !self.checkpointing && self.entities.pages_waited_for(ty).is_empty() => {
+                let end = self.entities.directory(ty).get(place + 1).copied();
+                self.list_stretch(&mut listing, ty, end, page.into_iter().collect());
+            }
+            (None, Some(_)) if !self.checkpointing && self.job.is_none() => self.rebuild_pages(ty),
+            // The pages were cut anew meanwhile: the same stretch again.
+            _ => {}
+        }
+        self.list_step(call, listing);
+    }
+
+    /// Takes the entities from the cursor on and before `end`, from a page and from memory.
+    fn list_stretch(
+        &mut self,
+        listing: &mut Listing,
+        ty: TypeIx,
+        end: Option<EntityId>,
+        page: BTreeMap<EntityId, EntityState>,
+    ) {
+        let loaded = listing.loaded.get_or_insert_with(|| {
+            let mut ids: Vec<EntityId> = self.entities.in_memory(ty).map(|(id, _)| *id).collect();
+            ids.sort_unstable();
+            ids
+        });
+        let inside = |id: &EntityId| *id >= listing.from && end.is_none_or(|end| *id < end);
+        let start = loaded.partition_point(|id| *id < listing.from);
+        let mut ids: Vec<EntityId> = loaded.iter().skip(start).take_while(|id| inside(id)).copied().collect();
+        ids.extend(page.keys().filter(|id| inside(id)));
+        ids.sort_unstable();
+        ids.dedup();
+        let Some(name) = self.type_name(ty).cloned() else { return listing.next_type() };
+        let mut bytes = Vec::new();
+        for id in ids {
+            if listing.views.len() >= listing.limit {
+                listing.from = id;
+                return;
+            }
+            let state = self.entities.get(&(ty, id)).or_else(|| page.get(&id));
+            let Some(state) = state.filter(|state| state.is_visible()) else { continue };
+            match &mut listing.purpose {
+                Purpose::Views | Purpose::Move(_) => listing.views.push(state.view(name.clone(), id, &self.ids)),
+                Purpose::Digest(hasher) => {
+                    bytes.clear();
+                    put_bytes(&mut bytes, name.as_str().as_bytes());
+                    bytes.extend_from_slice(&id.0);
+                    state.hash_visible(&self.ids, &mut bytes);
+                    hasher.update(blake3::hash(&bytes).as_bytes());
+                }
+            }
+        }
+        match end {
+            Some(end) => listing.from = end,
+            None => listing.next_type(),
+        }
+    }
+
+    fn list_done(&mut self, call: CallId, listing: Listing) {
+        let reply = match listing.purpose {
+            Purpose::Views => Reply::Entities(listing.views),
+            Purpose::Digest(hasher) => Reply::Digest(Hash(*hasher.finalize().as_bytes())),
+            Purpose::Move(invite) => {
+                let result = self.join_now(call, &invite, imports(listing.views));
+                if let Err(error) = result {
+                    self.refuse(call, error);
+                }
+                return;
+            }
+        };
+        self.out.push(Output::Reply(call, Ok(reply)));
+    }
+
+    /// Reads all that is visible, for a device that joins another vault.
+    pub(super) fn collect_for(&mut self, call: CallId, invite: Invite) {
+        let types = (0..self.types.len() as u32).map(TypeIx).collect();
+        let listing = Listing::new(self, types, None, usize::MAX, Purpose::Move(Box::new(invite)));
+        self.list_step(call, listing);
+    }
+
+    /// Writes entities of the old vault into the new one, under their ids.
+    pub(super) fn write_import(&mut self, import: Import, arrived: &mut Arrived) -> Result<()> {
+        let name = self.own_log(&import.entity_type);
+        let key = self.log_mut(&name).key;
+        for chunk in import.entities.chunks(IMPORT_EVENTS) {
+            let hlc = self.hlc.tick(self.now);
+            let mut events = Vec::with_capacity(chunk.len());
+            for (index, entity) in (0..).zip(chunk) {
+                let Some(id) = entity.id else { continue };
+                let seq = self.logs.get(&key).map_or(1, |log| log.tip.seq + 1);
+                let at = EventAt { log: key.ix, seq, index, hlc, commit: 0, counts: true };
+                let state = EntityState::default();
+                let ops = state.prepare(&entity.edits, &at, &self.ids, text_client_id(name.id, 0))?;
+                events.push(Event { entity: id, seen: Vec::new(), ops });
+            }
+            self.commit(key, vec![Draft { hlc, stands_for: None, events }], arrived)?;
+        }
+        Ok(())
+    }
+}
+
+/// Views as the edits that make them.
+fn imports(views: Vec<EntityView>) -> Vec<Import> {
+    let mut imports: Vec<Import> = Vec::new();
+    for view in views {
+        let mut edits = vec![Edit::Create];
+        for (field, values) in view.fields {
+            for value in values {
+                match value {
+                    FieldValue::Register(value) => edits.push(Edit::Set(field.clone(), value)),
+                    FieldValue::Counter(sum) => edits.push(Edit::Add(field.clone(), sum)),
+                    FieldValue::Set(items) => {
+                        edits.extend(items.into_iter().map(|item| Edit::Insert(field.clone(), item)));
+                    }
+                    FieldValue::Text(text, marks) => {
+                        edits.push(Edit::TextInsert(field.clone(), 0, text));
+                        edits.extend(marks.into_iter().map(|mark| {
+                            Edit::TextMark(field.clone(), mark.at, mark.length, mark.key, mark.value)
+                        }));
+                    }
+                    FieldValue::Opaque(updates) => {
+                        edits.extend(updates.into_iter().map(|bytes| Edit::Opaque(field.clone(), bytes)));
+                    }
+                }
+            }
+        }
+        let entity = EntityEdit { id: Some(view.id), edits };
+        match imports.last_mut() {
+            Some(last) if last.entity_type == view.entity_type => last.entities.push(entity),
+            _ => imports.push(Import { entity_type: view.entity_type, entities: vec![entity] }),
+        }
+    }
+    imports
+}
