@@ -386,8 +386,17 @@ pub struct NotSynced {
 pub enum SyncEvent {
     /// The engine has opened its store and works.
     Started,
+    /// The start failed; every call answers the same until a start succeeds. From the orchestrator.
+    StartFailed(ErrorCode, String),
     /// The engine has stopped.
     Stopped,
+    /// This device can be reached at this address now. From the orchestrator.
+    Listening(String),
+    /// This device cannot listen on an address: the address, and why. From the orchestrator.
+    ListenFailed(String, String),
+    /// This reader of the events was too slow: so many events before the next one are lost to it, and it should read
+    /// again what it shows. From the orchestrator.
+    Lagged(u64),
     /// A session with a member is open.
     PeerConnected(PeerId),
     /// It has ended.
