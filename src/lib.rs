@@ -20,6 +20,8 @@
 pub mod crdt;
 pub mod engine;
 pub mod error;
+// The web's surroundings come with their own issue.
+#[cfg(not(target_arch = "wasm32"))]
 pub mod orchestrator;
 pub mod platform;
 pub mod policy;

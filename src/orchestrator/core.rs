@@ -1,0 +1,188 @@
+//! The engine with its store: what has nothing to do with network or app.
+
+use super::config::OrchestratorConfig;
+use super::store_driver::{StoreCommand, StoreDone, StoreLink};
+use super::world::{Opened, World};
+use crate::engine::{EngineConfig, Input, Output, SyncEngine, SyncEvent};
+use crate::error::{Error, ErrorCode, Result};
+use crate::types::{Instant, PeerId};
+
+/// Reads and writes under way beyond which no call and no frame is taken, so that a slow disk slows down whoever feeds
+/// it instead of filling memory.
+const MAX_UNDER_WAY: usize = 256;
+/// The same for the bytes of writes.
+const MAX_UNDER_WAY_BYTES: usize = 32 << 20;
+/// How long a close waits for the disk.
+const CLOSE_LIMIT_US: u64 = 10_000_000;
+
+/// The engine and its store.
+pub(super) struct Core {
+    engine: SyncEngine,
+    store: StoreLink,
+    outputs: Vec<Output>,
+    /// Tickets not answered yet.
+    under_way: usize,
+    /// Bytes of writes that were given to the store since it last had nothing to do.
+    under_way_bytes: usize,
+    /// When the engine wants to be woken, on the monotonic clock.
+    pub wake: Option<u64>,
+    /// Why this store can save nothing more.
+    pub failed: Option<Error>,
+}
+
+impl Core {
+    /// Opens store and engine; gives with it the device, and what the engine wants done outside.
+    pub async fn open<W: World>(world: &mut W, config: &OrchestratorConfig) -> Result<(Self, Device, Vec<Output>)> {
+        let seed = world.entropy()?;
+        let Opened { keypair, instance_mark, store } = world.open().await?;
+        let device = Device { peer_id: keypair.peer_id(), seed: keypair.seed() };
+        let sync = &config.sync_config;
+        let engine = SyncEngine::new(EngineConfig {
+            keypair,
+            device_name: sync.device_name.clone(),
+            live: sync.live,
+            resync_interval_ms: u64::try_from(sync.resync_interval.as_millis()).unwrap_or(u64::MAX),
+            instance_mark,
+            seed: *seed,
+        });
+        let mut core =
+            Self { engine, store, outputs: Vec::new(), under_way: 0, under_way_bytes: 0, wake: None, failed: None };
+        let mut outside = Vec::new();
+        match core.wait_started(world, &mut outside).await {
+            Ok(()) => Ok((core, device, outside)),
+            Err(error) => {
+                core.close(world).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn wait_started<W: World>(&mut self, world: &W, outside: &mut Vec<Output>) -> Result<()> {
+        self.handle(world.now(), Input::Tick, outside);
+        let mut looked_at = 0;
+        loop {
+            for output in outside.iter().skip(looked_at) {
+                match output {
+                    Output::Emit(SyncEvent::Started) => return Ok(()),
+                    Output::Emit(SyncEvent::StorageFailed(code, text)) => return Err(Error::new(*code, text)),
+                    _ => {}
+                }
+            }
+            looked_at = outside.len();
+            if let Some(error) = &self.failed {
+                return Err(error.clone());
+            }
+            if self.under_way == 0 && self.wake.is_none() {
+                return Err(Error::storage("the engine stopped before its store was open; please report this"));
+            }
+            tokio::select! {
+                done = self.store.done.recv() => self.stored(world.now(), done, outside),
+                () = sleep_until(world, self.wake) => self.tick(world.now(), outside),
+            }
+        }
+    }
+
+    /// Whether calls and frames may come in.
+    pub fn has_room(&self) -> bool {
+        self.under_way < MAX_UNDER_WAY && self.under_way_bytes < MAX_UNDER_WAY_BYTES
+    }
+
+    /// The store's next answer; `None` if the store has ended. Cancel-safe.
+    pub async fn next_stored(&mut self) -> Option<StoreDone> {
+        self.store.done.recv().await
+    }
+
+    /// Hands the store's answer to the engine.
+    pub fn stored(&mut self, now: Instant, done: Option<StoreDone>, outside: &mut Vec<Output>) {
+        let input = match done {
+            Some(StoreDone::Written(ticket, result)) => {
+                if let Err(error) = &result {
+                    self.failed.get_or_insert_with(|| error.clone());
+                }
+                Input::Written(ticket, result)
+            }
+            Some(StoreDone::Rows(ticket, rows)) => Input::Rows(ticket, rows),
+            None => {
+                self.failed.get_or_insert_with(|| Error::storage("the store's thread has ended"));
+                return;
+            }
+        };
+        self.under_way = self.under_way.saturating_sub(1);
+        if self.under_way == 0 {
+            self.under_way_bytes = 0;
+        }
+        self.handle(now, input, outside);
+    }
+
+    /// Tells the engine the time.
+    pub fn tick(&mut self, now: Instant, outside: &mut Vec<Output>) {
+        self.wake = None;
+        self.handle(now, Input::Tick, outside);
+    }
+
+    /// Hands an input to the engine, and its reads and writes to the store; the rest goes to `outside`, in order.
+    pub fn handle(&mut self, now: Instant, input: Input, outside: &mut Vec<Output>) {
+        self.engine.handle(now, input, &mut self.outputs);
+        for output in self.outputs.drain(..) {
+            let command = match output {
+                Output::Write(ticket, batch) => {
+                    self.under_way_bytes = self.under_way_bytes.saturating_add(batch.bytes());
+                    StoreCommand::Write(ticket, batch)
+                }
+                Output::Read(ticket, read) => StoreCommand::Read(ticket, read),
+                Output::WakeAt(time) => {
+                    self.wake = Some(time);
+                    continue;
+                }
+                output => {
+                    outside.push(output);
+                    continue;
+                }
+            };
+            self.under_way += 1;
+            if self.store.commands.send(command).is_err() {
+                self.failed.get_or_insert_with(|| Error::storage("the store's thread has ended"));
+            }
+        }
+    }
+
+    /// Finishes what the store was asked for and what follows from it; the replies go to `outside`.
+    pub async fn finish<W: World>(&mut self, world: &W, outside: &mut Vec<Output>) {
+        let limit = world.now().mono.saturating_add(CLOSE_LIMIT_US);
+        while self.under_way > 0 && self.failed.is_none() {
+            tokio::select! {
+                done = self.store.done.recv() => self.stored(world.now(), done, outside),
+                () = sleep_until(world, Some(limit)) => return,
+            }
+        }
+    }
+
+    /// Closes the store; when this is done its folder is free. Fails if the disk takes longer than 10 s.
+    pub async fn close<W: World>(self, world: &W) -> Result<()> {
+        let StoreLink { commands, mut done } = self.store;
+        drop(commands);
+        let closed = async { while done.recv().await.is_some() {} };
+        tokio::select! {
+            () = closed => Ok(()),
+            () = world.sleep(CLOSE_LIMIT_US) => {
+                Err(Error::new(ErrorCode::Timeout, "the disk has not finished writing after 10 s; the folder is still held"))
+            }
+        }
+    }
+}
+
+/// Who this device is.
+pub(super) struct Device {
+    /// Its public name.
+    pub peer_id: PeerId,
+    /// Its secret.
+    pub seed: zeroize::Zeroizing<[u8; 32]>,
+}
+
+/// Waits for a time on the monotonic clock, or for ever.
+pub(super) async fn sleep_until<W: World>(world: &W, time: Option<u64>) {
+    match time {
+        Some(time) => world.sleep(time.saturating_sub(world.now().mono)).await,
+        None => std::future::pending().await,
+    }
+}
