@@ -392,8 +392,11 @@ pub enum SyncEvent {
     Stopped,
     /// This device can be reached at this address now. From the orchestrator.
     Listening(String),
-    /// This device cannot listen on an address: the address, and why. From the orchestrator.
+    /// This device cannot be reached, or no longer, at an address: the address, and why. From the orchestrator.
     ListenFailed(String, String),
+    /// A part of the surroundings does not work, the rest goes on; the text says what and what to do. From the
+    /// orchestrator.
+    Warning(ErrorCode, String),
     /// This reader of the events was too slow: so many events before the next one are lost to it, and it should read
     /// again what it shows. From the orchestrator.
     Lagged(u64),

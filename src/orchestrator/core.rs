@@ -51,7 +51,7 @@ impl Core {
         match core.wait_started(world, &mut outside).await {
             Ok(()) => Ok((core, device, outside)),
             Err(error) => {
-                core.close(world).await?;
+                core.close_after(&error, world).await;
                 Err(error)
             }
         }
@@ -157,13 +157,17 @@ impl Core {
         }
     }
 
+    /// Closes the store after an error that matters more than one of closing.
+    pub async fn close_after<W: World>(self, error: &Error, world: &W) {
+        if let Err(late) = self.close(world).await {
+            tracing::warn!(%error, "{late}");
+        }
+    }
+
     /// Closes the store; when this is done its folder is free. Fails if the disk takes longer than 10 s.
     pub async fn close<W: World>(self, world: &W) -> Result<()> {
-        let StoreLink { commands, mut done } = self.store;
-        drop(commands);
-        let closed = async { while done.recv().await.is_some() {} };
         tokio::select! {
-            () = closed => Ok(()),
+            () = self.store.close() => Ok(()),
             () = world.sleep(CLOSE_LIMIT_US) => {
                 Err(Error::new(ErrorCode::Timeout, "the disk has not finished writing after 10 s; the folder is still held"))
             }

@@ -338,7 +338,8 @@ impl OrchestratorHandle {
     }
 
     /// Dials a multiaddress. If it ends in `/p2p/…` this is [`OrchestratorHandle::add_peer`], which dials again until it
-    /// is removed; otherwise, as nobody knows yet whose address it is, it is dialled once.
+    /// is removed; otherwise, as nobody knows yet whose address it is, it is dialled until
+    /// that succeeds once.
     pub async fn dial(&self, address: impl Into<String>) -> Result<()> {
         let address = address.into();
         match address.rsplit_once("/p2p/") {

@@ -6,7 +6,7 @@ use super::runner::SyncOrchestrator;
 use super::store_driver::{drive_store, store_channel};
 use super::world::{Opened, World};
 use crate::error::Result;
-use crate::platform::native::{entropy, instance, keys, p2p, store::DiskStore, thread, time::Clock};
+use crate::platform::native::{entropy, keys, p2p, store::DiskStore, thread, time::Clock};
 use crate::policy::PolicyKind;
 use crate::types::{Instant, Keypair};
 use zeroize::Zeroizing;
@@ -44,12 +44,21 @@ impl World for Desktop {
     async fn open(&mut self) -> Result<Opened> {
         let folder = self.config.db_path.clone();
         let path = folder.clone();
-        // The store first: it holds the folder's lock while key and mark are read or made.
+        // The store first: it holds the folder's lock while the key is read or made.
         let (store, end) = store_channel();
-        thread::spawn_with("privstack-store", move || DiskStore::open(&path), |store| drive_store(store, end)).await?;
-        let keypair = keys::load_or_create(&folder)?;
-        let instance_mark = instance::load_or_create(&folder)?;
-        Ok(Opened { keypair, instance_mark, store })
+        let open = move || {
+            let store = DiskStore::open(&path)?;
+            let mark = store.instance_mark();
+            Ok((store, mark))
+        };
+        let instance_mark = thread::spawn_with("privstack-store", open, |store| drive_store(store, end)).await?;
+        match keys::load_or_create(&folder) {
+            Ok(keypair) => Ok(Opened { keypair, instance_mark, store }),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
     }
 
     async fn connect(&mut self, keypair: &Keypair) -> Result<Option<Self::Transport>> {

@@ -13,7 +13,7 @@ use super::config::OrchestratorConfig;
 use super::core::{Core, sleep_until};
 use super::events::EVENT_CAPACITY;
 use super::handle::{Facts, OrchestratorHandle, REQUEST_CAPACITY, Request, Shared};
-use super::standing::Standing;
+use super::standing::{Redials, Standing};
 use super::store_driver::StoreDone;
 use super::world::World;
 use crate::engine::{Call, CallId, Input, LinkId, Output, Reply, SyncEvent};
@@ -32,6 +32,8 @@ const HANG_UP_LIMIT_US: u64 = 500_000;
 /// The first wait before the store is opened again; it doubles with each failure up to the last.
 const FIRST_BACKOFF_US: u64 = 100_000;
 const LAST_BACKOFF_US: u64 = 30_000_000;
+/// After so long without a failure the waits start anew.
+const CALM_US: u64 = 60_000_000;
 
 /// Owns engine, store and network; [`SyncOrchestrator::run`] is the life of the engine's thread.
 pub struct SyncOrchestrator {
@@ -190,6 +192,9 @@ struct Running<'a, W: World> {
     links: HashMap<LinkId, usize>,
     online: BTreeSet<PeerId>,
     standing: Standing,
+    redials: Redials,
+    /// When the store failed last, and how long to wait before it is opened again.
+    last_failure: Option<(u64, u64)>,
     /// Whether the engine itself has told of the failure that is being handled.
     failure_told: bool,
 }
@@ -202,7 +207,7 @@ impl<'a, W: World> Running<'a, W> {
         let network = match world.connect(&Keypair::from_seed(&device.seed)).await {
             Ok(network) => network,
             Err(error) => {
-                core.close(world).await?;
+                core.close_after(&error, world).await;
                 return Err(error);
             }
         };
@@ -218,6 +223,8 @@ impl<'a, W: World> Running<'a, W> {
             links: HashMap::new(),
             online: BTreeSet::new(),
             standing: Standing::default(),
+            redials: Redials::default(),
+            last_failure: None,
             failure_told: false,
         };
         running.carry_out();
@@ -231,7 +238,14 @@ impl<'a, W: World> Running<'a, W> {
             let Some(core) = &mut self.core else { break None };
             match step {
                 Step::Stored(done) => core.stored(now, done, &mut self.outside),
-                Step::Time => core.tick(now, &mut self.outside),
+                Step::Time => {
+                    if core.wake.is_some_and(|wake| wake <= now.mono) {
+                        core.tick(now, &mut self.outside);
+                    }
+                    for address in self.redials.due(now.mono) {
+                        self.dial_again(address);
+                    }
+                }
                 Step::Network(event) => self.network_event(event),
                 Step::Request(None) => break None,
                 Step::Request(Some(Request::Stop(answer))) => break Some(answer),
@@ -250,7 +264,8 @@ impl<'a, W: World> Running<'a, W> {
 
     async fn wait(&mut self, requests: &mut mpsc::Receiver<Request>) -> Step {
         let Some(core) = &mut self.core else { return Step::Request(None) };
-        let (room, wake) = (core.has_room(), core.wake);
+        let room = core.has_room();
+        let wake = [core.wake, self.redials.next()].into_iter().flatten().min();
         tokio::select! {
             done = core.next_stored() => Step::Stored(done),
             request = requests.recv(), if room => Step::Request(request),
@@ -287,10 +302,7 @@ impl<'a, W: World> Running<'a, W> {
                 self.input(Input::Call(id, *call));
             }
             Request::Dial(address, answer) => {
-                let _ = answer.send(match &mut self.network {
-                    Some(network) => network.dial_address(&address),
-                    None => Err(no_network()),
-                });
+                let _ = answer.send(self.dial_address(&address));
             }
             Request::Entropy(answer) => {
                 let _ = answer.send(self.world.entropy());
@@ -298,6 +310,18 @@ impl<'a, W: World> Running<'a, W> {
             Request::Start(answer) | Request::Stop(answer) => {
                 let _ = answer.send(Ok(()));
             }
+        }
+    }
+
+    fn dial_address(&mut self, address: &str) -> Result<()> {
+        self.network.as_mut().ok_or_else(no_network)?.dial_address(address)
+    }
+
+    fn dial_again(&mut self, address: String) {
+        if let Err(error) = self.dial_address(&address) {
+            // It was an address the first time, so this may pass.
+            tracing::debug!(%address, %error, "dialling again failed");
+            self.redials.failed(address, self.world.now().mono);
         }
     }
 
@@ -332,6 +356,17 @@ impl<'a, W: World> Running<'a, W> {
                 self.input(Input::PeerFound(peer, addresses));
             }
             TransportEvent::DialFailed(peer, why) => self.input(Input::DialFailed(peer, why)),
+            TransportEvent::AddressFailed(address, error) => {
+                self.app.emit(SyncEvent::Warning(error.code(), error.message().to_owned()));
+                self.redials.failed(address, self.world.now().mono);
+            }
+            TransportEvent::Warning(error) => {
+                self.app.emit(SyncEvent::Warning(error.code(), error.message().to_owned()));
+            }
+            TransportEvent::ListenEnded(address) => {
+                self.app.note(|facts| facts.addresses.retain(|other| *other != address));
+                self.app.emit(SyncEvent::ListenFailed(address, "it can no longer be reached here".to_owned()));
+            }
             TransportEvent::Listening(address) => {
                 self.app.note(|facts| {
                     if !facts.addresses.contains(&address) {
@@ -341,7 +376,6 @@ impl<'a, W: World> Running<'a, W> {
                 self.app.emit(SyncEvent::Listening(address));
             }
             TransportEvent::ListenFailed(address, error) => {
-                self.app.note(|facts| facts.addresses.retain(|other| *other != address));
                 self.app.emit(SyncEvent::ListenFailed(address, error.to_string()));
             }
         }
@@ -387,7 +421,10 @@ impl<'a, W: World> Running<'a, W> {
                 (None, _) => {}
             }
         }
-        let _ = answer.send(reply);
+        if let Err(Err(error)) = answer.send(reply) {
+            // A command, or a caller that has given up: at least the log knows.
+            tracing::warn!(%error, "a call failed that nobody waits for");
+        }
     }
 
     fn emit(&mut self, event: SyncEvent) {
@@ -406,7 +443,12 @@ impl<'a, W: World> Running<'a, W> {
 
     /// Drops what stood on a store that failed and opens it again, as often as it takes; `Some` if a stop came first.
     async fn open_again(&mut self, mut error: Error, requests: &mut mpsc::Receiver<Request>) -> Option<Stop> {
-        let mut backoff = FIRST_BACKOFF_US;
+        let now = self.world.now().mono;
+        // A store that opens but soon fails again (a full disk) is not opened in a tight loop.
+        let mut backoff = match self.last_failure {
+            Some((at, backoff)) if now.saturating_sub(at) < CALM_US => next_backoff(backoff),
+            _ => FIRST_BACKOFF_US,
+        };
         if let Some(network) = &mut self.network {
             network.pause();
         }
@@ -440,10 +482,11 @@ impl<'a, W: World> Running<'a, W> {
                         error = again;
                         self.tell_failure(&error);
                     }
-                    backoff = (backoff * 2).min(LAST_BACKOFF_US);
+                    backoff = next_backoff(backoff);
                 }
             }
         }
+        self.last_failure = Some((self.world.now().mono, backoff));
         for call in self.standing.calls() {
             let id = self.call_id();
             self.input(Input::Call(id, call));
@@ -480,11 +523,13 @@ impl<'a, W: World> Running<'a, W> {
                 },
                 event = next_event(&mut self.network) => {
                     // Links and dials belong to the engine that is gone.
-                    if matches!(
-                        event,
-                        TransportEvent::PeerFound(..) | TransportEvent::Listening(_) | TransportEvent::ListenFailed(..)
-                    ) {
-                        self.network_event(event);
+                    match event {
+                        TransportEvent::LinkUp { .. }
+                        | TransportEvent::LinkDown(_)
+                        | TransportEvent::Frame(..)
+                        | TransportEvent::Sent(..)
+                        | TransportEvent::DialFailed(..) => {}
+                        event => self.network_event(event),
                     }
                 }
             }
@@ -538,6 +583,10 @@ fn check(config: &OrchestratorConfig) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+fn next_backoff(backoff: u64) -> u64 {
+    backoff.saturating_mul(2).min(LAST_BACKOFF_US)
 }
 
 fn no_network() -> Error {

@@ -44,6 +44,15 @@ pub struct StoreLink {
     pub done: mpsc::UnboundedReceiver<StoreDone>,
 }
 
+impl StoreLink {
+    /// Lets the store finish and waits until it is closed and its folder released; answers go nowhere.
+    pub async fn close(self) {
+        let Self { commands, mut done } = self;
+        drop(commands);
+        while done.recv().await.is_some() {}
+    }
+}
+
 /// The store's end.
 #[derive(Debug)]
 pub struct StoreEnd {

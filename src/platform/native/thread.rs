@@ -21,19 +21,19 @@ pub fn spawn<F: Future<Output = ()>>(name: &str, make: impl FnOnce() -> F + Send
     Ok(())
 }
 
-/// Starts a thread, opens something on it, and runs the future that `run` makes of it; answers when it is open. What is
-/// opened never leaves the thread.
-pub async fn spawn_with<T, F: Future<Output = ()>>(
+/// Starts a thread, opens something on it, and runs the future that `run` makes of it; answers, when it is open, what
+/// `open` says of it. What is opened never leaves the thread.
+pub async fn spawn_with<T, A: Send + 'static, F: Future<Output = ()>>(
     name: &str,
-    open: impl FnOnce() -> Result<T> + Send + 'static,
+    open: impl FnOnce() -> Result<(T, A)> + Send + 'static,
     run: impl FnOnce(T) -> F + Send + 'static,
-) -> Result<()> {
+) -> Result<A> {
     let (told, opened) = oneshot::channel();
     spawn(name, move || async move {
         match open() {
-            Ok(value) => {
+            Ok((value, answer)) => {
                 // Nobody waits any more: what was opened closes again when `run` finds its other end gone.
-                let _ = told.send(Ok(()));
+                let _ = told.send(Ok(answer));
                 run(value).await;
             }
             Err(error) => {
