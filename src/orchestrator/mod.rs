@@ -7,7 +7,9 @@ mod events;
 mod handle;
 #[cfg(feature = "p2p")]
 mod native;
+mod recovery;
 mod runner;
+mod running;
 mod standing;
 mod store_driver;
 mod world;

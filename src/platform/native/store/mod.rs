@@ -193,11 +193,6 @@ impl DiskReader {
     pub fn read_now(&self, read: &Read) -> Result<Rows> {
         self.inner.read(read)
     }
-
-    /// Stand-in.
-    pub fn instance_mark(&self) -> [u8; 16] {
-        [0; 16]
-    }
 }
 
 impl Store for DiskStore {
