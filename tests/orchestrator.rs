@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use privstack_sync::crdt::{Edit, FieldValue};
-use privstack_sync::engine::{Call, EntityEdit, LinkId, SyncEvent};
+use privstack_sync::engine::{Call, EntityEdit, Level, LinkId, SyncEvent};
 use privstack_sync::error::{Error, ErrorCode, Result};
 use privstack_sync::orchestrator::{
     CloudConfig, EventStream, Filter, ICloudConfig, Opened, OrchestratorConfig, OrchestratorHandle, SyncCommand,
@@ -338,6 +338,27 @@ fn a_stop_finishes_the_writes_in_flight() {
         stopped.unwrap();
     });
     assert!(!disk.held.load(Ordering::SeqCst));
+}
+
+#[test]
+fn calls_that_wait_for_ever_are_bounded_and_those_given_up_make_room() {
+    let (handle, _script) = in_memory(&Disk::new());
+    run(async {
+        handle.start().await.unwrap();
+        // It is at least on a peer's disk once there is a peer: never, here.
+        handle.create(note(), vec![title("x")]).await.unwrap();
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..4_096 {
+            let handle = handle.clone();
+            waiting.spawn(async move { handle.settled(Level::Peer).await });
+        }
+        let refused = async || handle.status().await.is_err_and(|error| error.code() == ErrorCode::Busy);
+        while !refused().await {
+            tokio::task::yield_now().await;
+        }
+        waiting.shutdown().await;
+        assert!(!refused().await);
+    });
 }
 
 #[test]

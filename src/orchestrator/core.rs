@@ -1,5 +1,7 @@
 //! The engine with its store: what has nothing to do with network or app.
 
+use std::collections::VecDeque;
+
 use super::config::OrchestratorConfig;
 use super::store_driver::{StoreCommand, StoreDone, StoreLink};
 use super::world::{Opened, World};
@@ -20,9 +22,9 @@ pub(super) struct Core {
     engine: SyncEngine,
     store: StoreLink,
     outputs: Vec<Output>,
-    /// Tickets not answered yet.
-    under_way: usize,
-    /// Bytes of writes that were given to the store since it last had nothing to do.
+    /// What the store has not answered yet, in order: the bytes of each write, 0 for a read.
+    under_way: VecDeque<usize>,
+    /// Their sum.
     under_way_bytes: usize,
     /// When the engine wants to be woken, on the monotonic clock.
     pub wake: Option<u64>,
@@ -45,8 +47,15 @@ impl Core {
             instance_mark,
             seed: *seed,
         });
-        let mut core =
-            Self { engine, store, outputs: Vec::new(), under_way: 0, under_way_bytes: 0, wake: None, failed: None };
+        let mut core = Self {
+            engine,
+            store,
+            outputs: Vec::new(),
+            under_way: VecDeque::new(),
+            under_way_bytes: 0,
+            wake: None,
+            failed: None,
+        };
         let mut outside = Vec::new();
         match core.wait_started(world, &mut outside).await {
             Ok(()) => Ok((core, device, outside)),
@@ -72,7 +81,7 @@ impl Core {
             if let Some(error) = &self.failed {
                 return Err(error.clone());
             }
-            if self.under_way == 0 && self.wake.is_none() {
+            if self.under_way.is_empty() && self.wake.is_none() {
                 return Err(Error::storage("the engine stopped before its store was open; please report this"));
             }
             tokio::select! {
@@ -84,7 +93,7 @@ impl Core {
 
     /// Whether calls and frames may come in.
     pub fn has_room(&self) -> bool {
-        self.under_way < MAX_UNDER_WAY && self.under_way_bytes < MAX_UNDER_WAY_BYTES
+        self.under_way.len() < MAX_UNDER_WAY && self.under_way_bytes < MAX_UNDER_WAY_BYTES
     }
 
     /// The store's next answer; `None` if the store has ended. Cancel-safe.
@@ -107,10 +116,8 @@ impl Core {
                 return;
             }
         };
-        self.under_way = self.under_way.saturating_sub(1);
-        if self.under_way == 0 {
-            self.under_way_bytes = 0;
-        }
+        let bytes = self.under_way.pop_front().unwrap_or(0);
+        self.under_way_bytes = self.under_way_bytes.saturating_sub(bytes);
         self.handle(now, input, outside);
     }
 
@@ -124,12 +131,9 @@ impl Core {
     pub fn handle(&mut self, now: Instant, input: Input, outside: &mut Vec<Output>) {
         self.engine.handle(now, input, &mut self.outputs);
         for output in self.outputs.drain(..) {
-            let command = match output {
-                Output::Write(ticket, batch) => {
-                    self.under_way_bytes = self.under_way_bytes.saturating_add(batch.bytes());
-                    StoreCommand::Write(ticket, batch)
-                }
-                Output::Read(ticket, read) => StoreCommand::Read(ticket, read),
+            let (bytes, command) = match output {
+                Output::Write(ticket, batch) => (batch.bytes(), StoreCommand::Write(ticket, batch)),
+                Output::Read(ticket, read) => (0, StoreCommand::Read(ticket, read)),
                 Output::WakeAt(time) => {
                     self.wake = Some(time);
                     continue;
@@ -139,7 +143,8 @@ impl Core {
                     continue;
                 }
             };
-            self.under_way += 1;
+            self.under_way.push_back(bytes);
+            self.under_way_bytes = self.under_way_bytes.saturating_add(bytes);
             if self.store.commands.send(command).is_err() {
                 self.failed.get_or_insert_with(|| Error::storage("the store's thread has ended"));
             }
@@ -149,7 +154,7 @@ impl Core {
     /// Finishes what the store was asked for and what follows from it; the replies go to `outside`.
     pub async fn finish<W: World>(&mut self, world: &W, outside: &mut Vec<Output>) {
         let limit = world.now().mono.saturating_add(CLOSE_LIMIT_US);
-        while self.under_way > 0 && self.failed.is_none() {
+        while !self.under_way.is_empty() && self.failed.is_none() {
             tokio::select! {
                 done = self.store.done.recv() => self.stored(world.now(), done, outside),
                 () = sleep_until(world, Some(limit)) => return,

@@ -11,7 +11,7 @@ use super::events::{EventStream, Filter, Subscription};
 use crate::crdt::{Edit, EntityView};
 use crate::engine::{Call, Change, EntityEdit, Level, NotSynced, PeerStatus, Reply, Status, SyncEvent};
 use crate::error::{Error, ErrorCode, Result};
-use crate::policy::{PolicyKind, SyncRole};
+use crate::policy::{PolicyKind, SyncRole, recovery_words};
 use crate::types::{EntityId, EntityType, Hash, PeerId, VaultId};
 
 /// Requests that wait for the engine; whoever calls beyond that waits for room.
@@ -29,6 +29,14 @@ pub(super) enum Request {
     Dial(String, oneshot::Sender<Result<()>>),
     /// 32 random bytes.
     Entropy(oneshot::Sender<Result<Zeroizing<[u8; 32]>>>),
+}
+
+/// Answers a request; an error that nobody waits for (the request was a command, or the caller has given up) goes to the
+/// log.
+pub(super) fn answer<T>(to: oneshot::Sender<Result<T>>, result: Result<T>) {
+    if let Err(Err(error)) = to.send(result) {
+        tracing::warn!(%error, "a request failed that nobody waits for");
+    }
 }
 
 /// What the engine's thread tells of itself beside events.
@@ -167,9 +175,7 @@ impl OrchestratorHandle {
     /// Makes a vault with this device as its first Admin, under the policy of the factory that made this handle.
     pub async fn init(&self) -> Result<NewVault> {
         let root = self.ask(Request::Entropy).await?;
-        let words = bip39::Mnemonic::from_entropy(&*root)
-            .map_err(|error| Error::invalid(format!("no recovery words could be made: {error}")))?;
-        let recovery_words = Zeroizing::new(words.to_string());
+        let recovery_words = recovery_words(&root)?;
         let vault = self.init_with(self.shared.policy, root).await?;
         Ok(NewVault { vault, recovery_words })
     }

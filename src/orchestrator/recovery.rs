@@ -4,7 +4,7 @@
 use tokio::sync::mpsc;
 
 use super::core::{Core, sleep_until};
-use super::handle::Request;
+use super::handle::{Request, answer};
 use super::running::{Running, Stop, next_event};
 use super::world::World;
 use crate::engine::{Input, SyncEvent};
@@ -43,7 +43,7 @@ impl<W: World> Running<'_, W> {
             self.tell_failure(&error);
         }
         for (_, pending) in self.calls.drain() {
-            let _ = pending.answer.send(Err(error.clone()));
+            answer(pending.caller, Err(error.clone()));
         }
         if let Some(core) = self.core.take()
             && let Err(late) = core.close(self.world).await
@@ -101,7 +101,7 @@ impl<W: World> Running<'_, W> {
                 () = sleep_until(self.world, Some(until)) => return None,
                 request = requests.recv() => match request {
                     None => return Some(None),
-                    Some(Request::Stop(answer)) => return Some(Some(answer)),
+                    Some(Request::Stop(stopper)) => return Some(Some(stopper)),
                     Some(request) => request.refuse(error),
                 },
                 event = next_event(&mut self.network) => {
@@ -126,7 +126,7 @@ impl<W: World> Running<'_, W> {
         }
         let error = Error::new(ErrorCode::Closed, "the engine was stopped before it answered");
         for (_, pending) in self.calls.drain() {
-            let _ = pending.answer.send(Err(error.clone()));
+            answer(pending.caller, Err(error.clone()));
         }
         let limit = self.world.now().mono.saturating_add(HANG_UP_LIMIT_US);
         if let Some(network) = &mut self.network {

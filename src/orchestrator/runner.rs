@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::config::OrchestratorConfig;
 use super::events::EVENT_CAPACITY;
-use super::handle::{Facts, OrchestratorHandle, REQUEST_CAPACITY, Request, Shared};
+use super::handle::{Facts, OrchestratorHandle, REQUEST_CAPACITY, Request, Shared, answer};
 use super::running::Running;
 use super::world::World;
 use crate::engine::SyncEvent;
@@ -75,17 +75,10 @@ impl App {
 
 impl Request {
     pub fn refuse(self, error: &Error) {
-        // Whoever has given up waiting needs no answer.
         match self {
-            Request::Start(answer) | Request::Stop(answer) | Request::Dial(_, answer) => {
-                let _ = answer.send(Err(error.clone()));
-            }
-            Request::Call(_, answer) => {
-                let _ = answer.send(Err(error.clone()));
-            }
-            Request::Entropy(answer) => {
-                let _ = answer.send(Err(error.clone()));
-            }
+            Request::Start(to) | Request::Stop(to) | Request::Dial(_, to) => answer(to, Err(error.clone())),
+            Request::Call(_, to) => answer(to, Err(error.clone())),
+            Request::Entropy(to) => answer(to, Err(error.clone())),
         }
     }
 }
@@ -99,10 +92,10 @@ async fn supervise<W: World>(
 ) {
     let mut refusal = Error::new(ErrorCode::Closed, "the engine is not started; send SyncCommand::Start first");
     while let Some(request) = requests.recv().await {
-        let answer = match request {
-            Request::Start(answer) => answer,
-            Request::Stop(answer) => {
-                let _ = answer.send(Ok(()));
+        let starter = match request {
+            Request::Start(starter) => starter,
+            Request::Stop(stopper) => {
+                answer(stopper, Ok(()));
                 continue;
             }
             request => {
@@ -114,18 +107,20 @@ async fn supervise<W: World>(
             Ok(started) => started,
             Err(error) => {
                 app.emit(SyncEvent::StartFailed(error.code(), error.message().to_owned()));
-                let _ = answer.send(Err(error.clone()));
+                answer(starter, Err(error.clone()));
                 refusal = error;
                 continue;
             }
         };
-        let _ = answer.send(Ok(()));
+        answer(starter, Ok(()));
         let (stop, closed) = started.run(&mut requests).await;
         app.note(|facts| facts.addresses.clear());
         app.emit(SyncEvent::Stopped);
         refusal = Error::new(ErrorCode::Closed, "the engine was stopped; send SyncCommand::Start to open it again");
-        if let Some(stop) = stop {
-            let _ = stop.send(closed);
+        match (stop, closed) {
+            (Some(stopper), closed) => answer(stopper, closed),
+            (None, Err(error)) => tracing::warn!(%error, "the engine stopped because nobody holds a handle"),
+            (None, Ok(())) => {}
         }
     }
 }

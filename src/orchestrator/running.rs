@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::config::OrchestratorConfig;
 use super::core::{Core, sleep_until};
-use super::handle::Request;
+use super::handle::{Request, answer};
 use super::runner::App;
 use super::standing::{Redials, Standing};
 use super::store_driver::StoreDone;
@@ -24,7 +24,7 @@ const LINK_WINDOW: usize = 1 << 20;
 
 /// A call that the engine has not answered.
 pub(super) struct Pending {
-    pub(super) answer: oneshot::Sender<Result<Reply>>,
+    pub(super) caller: oneshot::Sender<Result<Reply>>,
     /// What the network does once the call has succeeded.
     network: Option<Gate>,
 }
@@ -153,10 +153,14 @@ impl<'a, W: World> Running<'a, W> {
 
     fn request(&mut self, request: Request) {
         match request {
-            Request::Call(call, answer) => {
+            Request::Call(call, caller) => {
+                if self.calls.len() >= MAX_CALLS {
+                    // Some may wait for a peer for ever, and whoever asked has given up.
+                    self.calls.retain(|_, pending| !pending.caller.is_closed());
+                }
                 if self.calls.len() >= MAX_CALLS {
                     let text = format!("{MAX_CALLS} calls wait for their answers already; wait for some of them");
-                    let _ = answer.send(Err(Error::new(ErrorCode::Busy, text)));
+                    answer(caller, Err(Error::new(ErrorCode::Busy, text)));
                     return;
                 }
                 let network = match &*call {
@@ -168,18 +172,13 @@ impl<'a, W: World> Running<'a, W> {
                     }
                 };
                 let id = self.call_id();
-                self.calls.insert(id, Pending { answer, network });
+                self.calls.insert(id, Pending { caller, network });
                 self.input(Input::Call(id, *call));
             }
-            Request::Dial(address, answer) => {
-                let _ = answer.send(self.dial_address(&address));
-            }
-            Request::Entropy(answer) => {
-                let _ = answer.send(self.world.entropy());
-            }
-            Request::Start(answer) | Request::Stop(answer) => {
-                let _ = answer.send(Ok(()));
-            }
+            Request::Dial(address, caller) => answer(caller, self.dial_address(&address)),
+            Request::Entropy(caller) => answer(caller, self.world.entropy()),
+            // Open is what it is; stops end the loop before they come here.
+            Request::Start(caller) | Request::Stop(caller) => answer(caller, Ok(())),
         }
     }
 
@@ -282,7 +281,7 @@ impl<'a, W: World> Running<'a, W> {
     }
 
     fn reply(&mut self, id: CallId, reply: Result<Reply>) {
-        let Some(Pending { answer, network }) = self.calls.remove(&id) else { return };
+        let Some(Pending { caller, network }) = self.calls.remove(&id) else { return };
         if let (Ok(_), Some(gate)) = (&reply, network) {
             self.standing.paused = matches!(gate, Gate::Shut);
             match (&mut self.network, gate) {
@@ -291,10 +290,7 @@ impl<'a, W: World> Running<'a, W> {
                 (None, _) => {}
             }
         }
-        if let Err(Err(error)) = answer.send(reply) {
-            // A command, or a caller that has given up: at least the log knows.
-            tracing::warn!(%error, "a call failed that nobody waits for");
-        }
+        answer(caller, reply);
     }
 
     fn emit(&mut self, event: SyncEvent) {
