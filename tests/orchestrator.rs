@@ -17,8 +17,9 @@ use privstack_sync::orchestrator::{
 };
 use privstack_sync::platform::native::time::Clock;
 use privstack_sync::platform::native::{entropy, thread};
-use privstack_sync::policy::PolicyKind;
+use privstack_sync::policy::{PolicyKind, SyncRole};
 use privstack_sync::store::{MemoryStore, Read, Rows, Store, WriteBatch};
+use privstack_sync::transport::memory::MemoryNetwork;
 use privstack_sync::transport::p2p::P2pConfig;
 use privstack_sync::transport::{Transport, TransportEvent};
 use privstack_sync::types::{EntityId, EntityType, FieldName, Instant, Keypair, PeerId, Value};
@@ -108,23 +109,24 @@ impl Transport for Script {
     fn resume(&mut self) {}
 }
 
-struct TestWorld {
+struct TestWorld<T> {
+    seed: u8,
     disk: Arc<Disk>,
-    network: Option<Script>,
+    network: Option<T>,
     clock: Clock,
 }
 
-impl World for TestWorld {
-    type Transport = Script;
+impl<T: Transport> World for TestWorld<T> {
+    type Transport = T;
 
     async fn open(&mut self) -> Result<Opened> {
         let (store, end) = store_channel();
         let disk = self.disk.clone();
         thread::spawn_with("test-store", move || Ok((disk.open()?, ())), |store| drive_store(store, end)).await?;
-        Ok(Opened { keypair: Keypair::from_seed(&[7; 32]), instance_mark: [1; 16], store })
+        Ok(Opened { keypair: Keypair::from_seed(&[self.seed; 32]), instance_mark: [1; 16], store })
     }
 
-    async fn connect(&mut self, _: &Keypair) -> Result<Option<Script>> {
+    async fn connect(&mut self, _: &Keypair) -> Result<Option<T>> {
         Ok(self.network.take())
     }
 
@@ -144,10 +146,14 @@ impl World for TestWorld {
 /// An orchestrator on a disk in memory, and the script of its network.
 fn in_memory(disk: &Arc<Disk>) -> (OrchestratorHandle, mpsc::UnboundedSender<TransportEvent>) {
     let (script, events) = mpsc::unbounded_channel();
-    let world = TestWorld { disk: disk.clone(), network: Some(Script(events)), clock: Clock::new() };
+    (in_world(7, disk, Script(events)), script)
+}
+
+fn in_world(seed: u8, disk: &Arc<Disk>, network: impl Transport + Send + 'static) -> OrchestratorHandle {
+    let world = TestWorld { seed, disk: disk.clone(), network: Some(network), clock: Clock::new() };
     let (orchestrator, handle) = SyncOrchestrator::new(world, config(Path::new("unused")), PolicyKind::Personal);
     thread::spawn("test-engine", move || orchestrator.run()).unwrap();
-    (handle, script)
+    handle
 }
 
 fn config(folder: &Path) -> OrchestratorConfig {
@@ -253,6 +259,31 @@ fn stop_releases_the_folder_and_so_does_dropping_the_last_handle() {
 }
 
 #[test]
+fn a_desktop_tells_where_it_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    config.sync_config.offline = false;
+    config.p2p_config = P2pConfig {
+        listen_addr: "/ip4/127.0.0.1/udp/0/quic-v1".into(),
+        extra_listen: Vec::new(),
+        enable_mdns: false,
+        ..P2pConfig::default()
+    };
+    let handle = create_personal_orchestrator(config);
+    run(async {
+        let mut events = handle.events();
+        handle.start().await.unwrap();
+        let told = wait_for(&mut events, |event| matches!(event, SyncEvent::Listening(_))).await;
+        let address = handle.addresses().pop().unwrap();
+        assert!(address.ends_with(&format!("/p2p/{}", handle.peer_id().unwrap())), "{address}");
+        assert_eq!(told, SyncEvent::Listening(address));
+        assert_eq!(code(handle.dial("nowhere").await), ErrorCode::Invalid);
+        handle.stop().await.unwrap();
+        assert!(handle.addresses().is_empty());
+    });
+}
+
+#[test]
 fn a_slow_reader_of_events_is_told_that_it_lagged_and_the_engine_goes_on() {
     let (handle, script) = in_memory(&Disk::new());
     run(async {
@@ -319,25 +350,28 @@ fn while_the_store_cannot_be_opened_again_calls_fail_at_once_and_a_stop_ends_the
 #[test]
 fn a_stop_finishes_the_writes_in_flight() {
     let disk = Disk::new();
-    let (handle, _script) = in_memory(&disk);
-    run(async {
-        handle.start().await.unwrap();
-        disk.turning.send_replace(false);
-        let mut begun = disk.begun.subscribe();
-        let before = *begun.borrow_and_update();
-        let written = handle.create(note(), vec![title("x")]);
-        let stopped = async {
-            begun.wait_for(|begun| *begun > before).await.unwrap();
-            handle.send(SyncCommand::Stop).unwrap();
-            // The engine's thread sees the stop before the disk turns again, or after: it must not matter.
-            disk.turning.send_replace(true);
-            handle.stop().await
-        };
-        let (written, stopped) = tokio::join!(written, stopped);
-        written.unwrap();
-        stopped.unwrap();
-    });
-    assert!(!disk.held.load(Ordering::SeqCst));
+    // Again and again, for the stop may be seen before the disk turns again or after it.
+    for _ in 0..50 {
+        let (handle, _script) = in_memory(&disk);
+        run(async {
+            handle.start().await.unwrap();
+            let mut begun = disk.begun.subscribe();
+            let before = *begun.borrow();
+            disk.turning.send_replace(false);
+            let written = handle.create(note(), vec![title("x")]);
+            let stopped = async {
+                begun.wait_for(|begun| *begun > before).await.unwrap();
+                handle.send(SyncCommand::Stop).unwrap();
+                tokio::task::yield_now().await;
+                disk.turning.send_replace(true);
+                handle.stop().await
+            };
+            let (written, stopped) = tokio::join!(written, stopped);
+            written.unwrap();
+            stopped.unwrap();
+        });
+        assert!(!disk.held.load(Ordering::SeqCst));
+    }
 }
 
 #[test]
@@ -485,5 +519,40 @@ fn pause_and_status_are_seen_through_the_handle() {
         assert_eq!((status.paused, Some(status.peer_id)), (false, handle.peer_id()));
         assert_eq!(status.device_name, "laptop");
         assert_eq!(handle.explain(None).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn two_devices_show_each_others_edits_and_go_on_after_one_lost_its_disk_for_a_while() {
+    let network = MemoryNetwork::new();
+    let device = |seed| {
+        let disk = Disk::new();
+        let peer = Keypair::from_seed(&[seed; 32]).peer_id();
+        (in_world(seed, &disk, network.join(peer)), disk, peer)
+    };
+    let ((one, one_disk, one_id), (two, _, two_id)) = (device(1), device(2));
+    run(async {
+        one.start().await.unwrap();
+        two.start().await.unwrap();
+        let vault = one.init().await.unwrap().vault;
+        let invite = one.invite(two_id, SyncRole::Member).await.unwrap();
+        assert_eq!(two.join(invite).await.unwrap(), (vault, 0));
+        let (mut one_sees, mut two_sees) = (one.events(), two.events());
+        two.add_peer(one_id, vec![format!("/memory/{one_id}")]).await.unwrap();
+        wait_for(&mut two_sees, |event| *event == SyncEvent::PeerConnected(one_id)).await;
+
+        let id = one.create(note(), vec![title("from one")]).await.unwrap();
+        wait_for(&mut two_sees, |event| *event == SyncEvent::EntitiesUpdated(vec![id])).await;
+        assert_eq!(text_of(&two.get(note(), id).await.unwrap()), Some("from one"));
+
+        one_disk.full.store(true, Ordering::SeqCst);
+        assert_eq!(code(one.update(note(), id, vec![title("lost")]).await), ErrorCode::Quota);
+        wait_for(&mut one_sees, |event| *event == SyncEvent::PeerDisconnected(two_id)).await;
+        two.update(note(), id, vec![title("from two")]).await.unwrap();
+        one_disk.full.store(false, Ordering::SeqCst);
+        wait_for(&mut one_sees, |event| *event == SyncEvent::EntitiesUpdated(vec![id])).await;
+        assert_eq!(text_of(&one.get(note(), id).await.unwrap()), Some("from two"));
+        two.settled(Level::Peer).await.unwrap();
+        assert_eq!(one.digest().await.unwrap(), two.digest().await.unwrap());
     });
 }

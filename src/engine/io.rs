@@ -62,7 +62,7 @@ pub enum Input {
     LinkDown(LinkId),
     /// One frame from a peer (without its length prefix, at most `MAX_FRAME_BYTES`).
     Frame(LinkId, Vec<u8>),
-    /// The link has sent what it was given: there is room for `bytes` more before it must queue.
+    /// The link has sent so many of the bytes that it was given.
     LinkReady(LinkId, usize),
     /// A peer was found (mDNS) or is known at these addresses.
     PeerFound(PeerId, Vec<String>),
