@@ -42,8 +42,8 @@ impl<W: World> Running<'_, W> {
         if !std::mem::take(&mut self.failure_told) {
             self.tell_failure(&error);
         }
-        for (_, pending) in self.calls.drain() {
-            answer(pending.caller, Err(error.clone()));
+        for (_, caller) in self.calls.drain() {
+            answer(caller, Err(error.clone()));
         }
         if let Some(core) = self.core.take()
             && let Err(late) = core.close(self.world).await
@@ -77,7 +77,7 @@ impl<W: World> Running<'_, W> {
         for (peer, addresses) in self.standing.found() {
             self.input(Input::PeerFound(peer, addresses));
         }
-        if let (Some(network), false) = (&mut self.network, self.standing.paused) {
+        if let Some(network) = &mut self.network {
             network.resume();
         }
         self.carry_out();
@@ -125,12 +125,12 @@ impl<W: World> Running<'_, W> {
             self.carry_out();
         }
         let error = Error::new(ErrorCode::Closed, "the engine was stopped before it answered");
-        for (_, pending) in self.calls.drain() {
-            answer(pending.caller, Err(error.clone()));
+        for (_, caller) in self.calls.drain() {
+            answer(caller, Err(error.clone()));
         }
         let limit = self.world.now().mono.saturating_add(HANG_UP_LIMIT_US);
         if let Some(network) = &mut self.network {
-            self.links.keys().for_each(|link| network.hang_up(*link));
+            self.links.iter().for_each(|link| network.hang_up(*link));
         }
         while !self.links.is_empty() {
             tokio::select! {

@@ -1,6 +1,6 @@
 //! An open orchestrator: waits for requests, the store, the network and the time, and carries out what the engine says.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,21 +19,6 @@ use crate::types::{Keypair, PeerId};
 
 /// Calls that the engine has not answered; more are refused with `busy`.
 const MAX_CALLS: usize = 4_096;
-/// Bytes that a link may have queued before the engine holds back.
-const LINK_WINDOW: usize = 1 << 20;
-
-/// A call that the engine has not answered.
-pub(super) struct Pending {
-    pub(super) caller: oneshot::Sender<Result<Reply>>,
-    /// What the network does once the call has succeeded.
-    network: Option<Gate>,
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum Gate {
-    Shut,
-    Open,
-}
 
 /// Why a wait ended.
 enum Step {
@@ -56,10 +41,11 @@ pub(super) struct Running<'a, W: World> {
     pub(super) network: Option<W::Transport>,
     /// What the engine wants done, in order.
     pub(super) outside: Vec<Output>,
-    pub(super) calls: HashMap<CallId, Pending>,
+    /// Who waits for the engine's answer.
+    pub(super) calls: HashMap<CallId, oneshot::Sender<Result<Reply>>>,
     pub(super) next_call: u64,
-    /// Bytes queued on each open link.
-    pub(super) links: HashMap<LinkId, usize>,
+    /// The open links.
+    pub(super) links: HashSet<LinkId>,
     pub(super) online: BTreeSet<PeerId>,
     pub(super) standing: Standing,
     pub(super) redials: Redials,
@@ -90,7 +76,7 @@ impl<'a, W: World> Running<'a, W> {
             outside,
             calls: HashMap::new(),
             next_call: 0,
-            links: HashMap::new(),
+            links: HashSet::new(),
             online: BTreeSet::new(),
             standing: Standing::default(),
             redials: Redials::default(),
@@ -156,23 +142,16 @@ impl<'a, W: World> Running<'a, W> {
             Request::Call(call, caller) => {
                 if self.calls.len() >= MAX_CALLS {
                     // Some may wait for a peer for ever, and whoever asked has given up.
-                    self.calls.retain(|_, pending| !pending.caller.is_closed());
+                    self.calls.retain(|_, caller| !caller.is_closed());
                 }
                 if self.calls.len() >= MAX_CALLS {
                     let text = format!("{MAX_CALLS} calls wait for their answers already; wait for some of them");
                     answer(caller, Err(Error::new(ErrorCode::Busy, text)));
                     return;
                 }
-                let network = match &*call {
-                    Call::Pause => Some(Gate::Shut),
-                    Call::Resume => Some(Gate::Open),
-                    call => {
-                        self.standing.note_call(call);
-                        None
-                    }
-                };
+                self.standing.note_call(&call);
                 let id = self.call_id();
-                self.calls.insert(id, Pending { caller, network });
+                self.calls.insert(id, caller);
                 self.input(Input::Call(id, *call));
             }
             Request::Dial(address, caller) => answer(caller, self.dial_address(&address)),
@@ -202,24 +181,15 @@ impl<'a, W: World> Running<'a, W> {
     pub(super) fn network_event(&mut self, event: TransportEvent) {
         match event {
             TransportEvent::LinkUp { link, peer, initiator, via } => {
-                self.links.insert(link, 0);
+                self.links.insert(link);
                 self.input(Input::LinkUp { link, peer, initiator, via });
-                self.input(Input::LinkReady(link, LINK_WINDOW));
             }
             TransportEvent::LinkDown(link) => {
                 self.links.remove(&link);
                 self.input(Input::LinkDown(link));
             }
             TransportEvent::Frame(link, frame) => self.input(Input::Frame(link, frame)),
-            TransportEvent::Sent(link, bytes) => {
-                let Some(queued) = self.links.get_mut(&link) else { return };
-                *queued = queued.saturating_sub(bytes);
-                let queued = *queued;
-                // Room in large pieces: one call of the engine for many frames.
-                if queued <= LINK_WINDOW / 2 {
-                    self.input(Input::LinkReady(link, LINK_WINDOW - queued));
-                }
-            }
+            TransportEvent::Sent(link, bytes) => self.input(Input::LinkReady(link, bytes)),
             TransportEvent::PeerFound(peer, addresses) => {
                 self.standing.note_found(peer, &addresses);
                 self.input(Input::PeerFound(peer, addresses));
@@ -256,8 +226,7 @@ impl<'a, W: World> Running<'a, W> {
             for output in std::mem::take(&mut self.outside) {
                 match output {
                     Output::Send(link, frame) => {
-                        if let (Some(network), Some(queued)) = (&mut self.network, self.links.get_mut(&link)) {
-                            *queued = queued.saturating_add(frame.len());
+                        if let Some(network) = &mut self.network {
                             network.send(link, frame);
                         }
                     }
@@ -271,26 +240,17 @@ impl<'a, W: World> Running<'a, W> {
                         Some(network) => network.dial(peer, addresses),
                         None => self.input(Input::DialFailed(peer, no_network().to_string())),
                     },
-                    Output::Reply(id, reply) => self.reply(id, reply),
+                    Output::Reply(id, reply) => {
+                        if let Some(caller) = self.calls.remove(&id) {
+                            answer(caller, reply);
+                        }
+                    }
                     Output::Emit(event) => self.emit(event),
                     // The core has carried these out.
                     Output::Write(..) | Output::Read(..) | Output::WakeAt(_) => {}
                 }
             }
         }
-    }
-
-    fn reply(&mut self, id: CallId, reply: Result<Reply>) {
-        let Some(Pending { caller, network }) = self.calls.remove(&id) else { return };
-        if let (Ok(_), Some(gate)) = (&reply, network) {
-            self.standing.paused = matches!(gate, Gate::Shut);
-            match (&mut self.network, gate) {
-                (Some(network), Gate::Shut) => network.pause(),
-                (Some(network), Gate::Open) => network.resume(),
-                (None, _) => {}
-            }
-        }
-        answer(caller, reply);
     }
 
     fn emit(&mut self, event: SyncEvent) {
@@ -301,7 +261,13 @@ impl<'a, W: World> Running<'a, W> {
             SyncEvent::PeerDisconnected(peer) => {
                 self.online.remove(peer);
             }
-            SyncEvent::StorageFailed(..) => self.failure_told = true,
+            SyncEvent::StorageFailed(code, text) => {
+                self.failure_told = true;
+                // From here on the engine only refuses.
+                if let Some(core) = &mut self.core {
+                    core.failed.get_or_insert_with(|| Error::new(*code, text));
+                }
+            }
             _ => {}
         }
         self.app.emit(event);

@@ -19,8 +19,7 @@ const LAST_REDIAL_US: u64 = 60_000_000;
 /// Wishes and findings that outlive one engine.
 #[derive(Default)]
 pub(super) struct Standing {
-    /// Whether the app has paused.
-    pub paused: bool,
+    paused: bool,
     wanted: BTreeMap<PeerId, Vec<String>>,
     found: VecDeque<(PeerId, Vec<String>)>,
 }
@@ -35,6 +34,8 @@ impl Standing {
             Call::RemovePeer(peer) => {
                 self.wanted.remove(peer);
             }
+            Call::Pause => self.paused = true,
+            Call::Resume => self.paused = false,
             _ => {}
         }
     }
@@ -120,7 +121,8 @@ mod tests {
     #[test]
     fn a_new_engine_is_told_what_the_old_one_knew() {
         let (one, two) = (PeerId([1; 32]), PeerId([2; 32]));
-        let mut standing = Standing { paused: true, ..Standing::default() };
+        let mut standing = Standing::default();
+        standing.note_call(&Call::Pause);
         standing.note_call(&Call::AddPeer(one, vec!["x".into()]));
         standing.note_call(&Call::AddPeer(two, Vec::new()));
         standing.note_call(&Call::RemovePeer(two));
