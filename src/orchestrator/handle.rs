@@ -411,7 +411,6 @@ impl OrchestratorHandle {
     }
 
     /// Says why there is no engine's thread.
-    #[cfg(feature = "p2p")]
     pub(super) fn has_no_thread(&self, error: Error) {
         self.shared.facts.lock().unwrap_or_else(PoisonError::into_inner).failed = Some(error);
     }

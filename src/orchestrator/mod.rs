@@ -5,7 +5,6 @@ mod config;
 mod core;
 mod events;
 mod handle;
-#[cfg(feature = "p2p")]
 mod native;
 mod recovery;
 mod runner;
@@ -18,7 +17,6 @@ pub use blocking::block_on;
 pub use config::{CloudConfig, GoogleDriveConfig, ICloudConfig, OrchestratorConfig, SyncCommand, SyncConfig};
 pub use events::{BlockingEvents, EVENT_CAPACITY, EventStream, Filter, Subscription, Update};
 pub use handle::{BackupStream, NewVault, OrchestratorHandle};
-#[cfg(feature = "p2p")]
 pub use native::{create_enterprise_orchestrator, create_personal_orchestrator};
 pub use runner::SyncOrchestrator;
 pub use store_driver::{StoreCommand, StoreDone, StoreEnd, StoreLink, drive_store, store_channel};

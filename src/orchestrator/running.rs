@@ -11,7 +11,7 @@ use super::runner::App;
 use super::standing::{Redials, Standing};
 use super::store_driver::StoreDone;
 use super::world::World;
-use crate::engine::{Call, CallId, Input, LinkId, Output, Reply, SyncEvent};
+use crate::engine::{CallId, Input, LinkId, Output, Reply, SyncEvent};
 use crate::error::{Error, ErrorCode, Result};
 use crate::transport::{Transport, TransportEvent};
 use crate::types::limits::MAX_DEVICE_NAME_BYTES;
