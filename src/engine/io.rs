@@ -62,7 +62,7 @@ pub enum Input {
     LinkDown(LinkId),
     /// One frame from a peer (without its length prefix, at most `MAX_FRAME_BYTES`).
     Frame(LinkId, Vec<u8>),
-    /// The link has sent what it was given: there is room for `bytes` more before it must queue.
+    /// The link has sent so many of the bytes that it was given.
     LinkReady(LinkId, usize),
     /// A peer was found (mDNS) or is known at these addresses.
     PeerFound(PeerId, Vec<String>),
@@ -386,8 +386,20 @@ pub struct NotSynced {
 pub enum SyncEvent {
     /// The engine has opened its store and works.
     Started,
+    /// The start failed; every call answers the same until a start succeeds. From the orchestrator.
+    StartFailed(ErrorCode, String),
     /// The engine has stopped.
     Stopped,
+    /// This device can be reached at this address now. From the orchestrator.
+    Listening(String),
+    /// This device cannot be reached, or no longer, at an address: the address, and why. From the orchestrator.
+    ListenFailed(String, String),
+    /// A part of the surroundings does not work, the rest goes on; the text says what and what to do. From the
+    /// orchestrator.
+    Warning(ErrorCode, String),
+    /// This reader of the events was too slow: so many events before the next one are lost to it, and it should read
+    /// again what it shows. From the orchestrator.
+    Lagged(u64),
     /// A session with a member is open.
     PeerConnected(PeerId),
     /// It has ended.

@@ -1,1 +1,23 @@
-//! orchestrator
+//! Runs the engine over a platform: one thread owns engine, store and network; apps hold an [`OrchestratorHandle`].
+
+mod blocking;
+mod config;
+mod core;
+mod events;
+mod handle;
+mod native;
+mod recovery;
+mod runner;
+mod running;
+mod standing;
+mod store_driver;
+mod world;
+
+pub use blocking::block_on;
+pub use config::{CloudConfig, GoogleDriveConfig, ICloudConfig, OrchestratorConfig, SyncCommand, SyncConfig};
+pub use events::{BlockingEvents, EVENT_CAPACITY, EventStream, Filter, Subscription, Update};
+pub use handle::{BackupStream, NewVault, OrchestratorHandle};
+pub use native::{create_enterprise_orchestrator, create_personal_orchestrator};
+pub use runner::SyncOrchestrator;
+pub use store_driver::{StoreCommand, StoreDone, StoreEnd, StoreLink, drive_store, store_channel};
+pub use world::{Opened, World};

@@ -83,6 +83,16 @@ impl WriteBatch {
         self.ops.push(WriteOp::Clear(table));
     }
 
+    /// Bytes of its keys and values.
+    pub fn bytes(&self) -> usize {
+        let bytes = self.ops.iter().map(|op| match op {
+            WriteOp::Put(_, key, value) => key.len().saturating_add(value.len()),
+            WriteOp::Delete(_, key) => key.len(),
+            WriteOp::Clear(_) => 0,
+        });
+        bytes.fold(0, usize::saturating_add)
+    }
+
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()

@@ -1,5 +1,10 @@
 //! Desktops and servers: files, threads, sockets.
 
+pub mod entropy;
+mod file;
+pub mod keys;
 #[cfg(feature = "p2p")]
 pub mod p2p;
 pub mod store;
+pub mod thread;
+pub mod time;

@@ -1,0 +1,302 @@
+//! An open orchestrator: waits for requests, the store, the network and the time, and carries out what the engine says.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::config::OrchestratorConfig;
+use super::core::{Core, sleep_until};
+use super::handle::{Request, answer};
+use super::runner::App;
+use super::standing::{Redials, Standing};
+use super::store_driver::StoreDone;
+use super::world::World;
+use crate::engine::{CallId, Input, LinkId, Output, Reply, SyncEvent};
+use crate::error::{Error, ErrorCode, Result};
+use crate::transport::{Transport, TransportEvent};
+use crate::types::limits::MAX_DEVICE_NAME_BYTES;
+use crate::types::{Keypair, PeerId};
+
+/// Calls that the engine has not answered; more are refused with `busy`.
+const MAX_CALLS: usize = 4_096;
+
+/// Why a wait ended.
+enum Step {
+    Stored(Option<StoreDone>),
+    Request(Option<Request>),
+    Network(TransportEvent),
+    Time,
+}
+
+/// The end of a run: who asked for it, if anybody did.
+pub(super) type Stop = Option<oneshot::Sender<Result<()>>>;
+
+/// An open orchestrator.
+pub(super) struct Running<'a, W: World> {
+    pub(super) world: &'a mut W,
+    pub(super) config: &'a OrchestratorConfig,
+    pub(super) app: &'a App,
+    /// `None` while the store is closed after a failure.
+    pub(super) core: Option<Core>,
+    pub(super) network: Option<W::Transport>,
+    /// What the engine wants done, in order.
+    pub(super) outside: Vec<Output>,
+    /// Who waits for the engine's answer.
+    pub(super) calls: HashMap<CallId, oneshot::Sender<Result<Reply>>>,
+    pub(super) next_call: u64,
+    /// The open links.
+    pub(super) links: HashSet<LinkId>,
+    pub(super) online: BTreeSet<PeerId>,
+    pub(super) standing: Standing,
+    pub(super) redials: Redials,
+    /// When the store failed last, and how long to wait before it is opened again.
+    pub(super) last_failure: Option<(u64, u64)>,
+    /// Whether the engine itself has told of the failure that is being handled.
+    pub(super) failure_told: bool,
+}
+
+impl<'a, W: World> Running<'a, W> {
+    pub(super) async fn start(world: &'a mut W, config: &'a OrchestratorConfig, app: &'a App) -> Result<Self> {
+        check(config)?;
+        let (core, device, outside) = Core::open(world, config).await?;
+        app.note(|facts| facts.peer_id = Some(device.peer_id));
+        let network = match world.connect(&Keypair::from_seed(&device.seed)).await {
+            Ok(network) => network,
+            Err(error) => {
+                core.close_after(&error, world).await;
+                return Err(error);
+            }
+        };
+        let mut running = Self {
+            world,
+            config,
+            app,
+            core: Some(core),
+            network,
+            outside,
+            calls: HashMap::new(),
+            next_call: 0,
+            links: HashSet::new(),
+            online: BTreeSet::new(),
+            standing: Standing::default(),
+            redials: Redials::default(),
+            last_failure: None,
+            failure_told: false,
+        };
+        running.carry_out();
+        Ok(running)
+    }
+
+    pub(super) async fn run(mut self, requests: &mut mpsc::Receiver<Request>) -> (Stop, Result<()>) {
+        let stop = loop {
+            let step = self.wait(requests).await;
+            let now = self.world.now();
+            let Some(core) = &mut self.core else { break None };
+            match step {
+                Step::Stored(done) => core.stored(now, done, &mut self.outside),
+                Step::Time => {
+                    if core.wake.is_some_and(|wake| wake <= now.mono) {
+                        core.tick(now, &mut self.outside);
+                    }
+                    for address in self.redials.due(now.mono) {
+                        self.dial_again(address);
+                    }
+                }
+                Step::Network(event) => self.network_event(event),
+                Step::Request(None) => break None,
+                Step::Request(Some(Request::Stop(answer))) => break Some(answer),
+                Step::Request(Some(request)) => self.request(request),
+            }
+            self.carry_out();
+            if let Some(error) = self.core.as_mut().and_then(|core| core.failed.take())
+                && let Some(stop) = self.open_again(error, requests).await
+            {
+                break stop;
+            }
+        };
+        let closed = self.close().await;
+        (stop, closed)
+    }
+
+    async fn wait(&mut self, requests: &mut mpsc::Receiver<Request>) -> Step {
+        let Some(core) = &mut self.core else { return Step::Request(None) };
+        let room = core.has_room();
+        let wake = [core.wake, self.redials.next()].into_iter().flatten().min();
+        tokio::select! {
+            done = core.next_stored() => Step::Stored(done),
+            request = requests.recv(), if room => Step::Request(request),
+            event = next_event(&mut self.network), if room => Step::Network(event),
+            () = sleep_until(self.world, wake) => Step::Time,
+        }
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        let now = self.world.now();
+        if let Some(core) = &mut self.core {
+            core.handle(now, input, &mut self.outside);
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Call(call, caller) => {
+                if self.calls.len() >= MAX_CALLS {
+                    // Some may wait for a peer for ever, and whoever asked has given up.
+                    self.calls.retain(|_, caller| !caller.is_closed());
+                }
+                if self.calls.len() >= MAX_CALLS {
+                    let text = format!("{MAX_CALLS} calls wait for their answers already; wait for some of them");
+                    answer(caller, Err(Error::new(ErrorCode::Busy, text)));
+                    return;
+                }
+                self.standing.note_call(&call);
+                let id = self.call_id();
+                self.calls.insert(id, caller);
+                self.input(Input::Call(id, *call));
+            }
+            Request::Dial(address, caller) => answer(caller, self.dial_address(&address)),
+            Request::Entropy(caller) => answer(caller, self.world.entropy()),
+            // Open is what it is; stops end the loop before they come here.
+            Request::Start(caller) | Request::Stop(caller) => answer(caller, Ok(())),
+        }
+    }
+
+    fn dial_address(&mut self, address: &str) -> Result<()> {
+        self.network.as_mut().ok_or_else(no_network)?.dial_address(address)
+    }
+
+    fn dial_again(&mut self, address: String) {
+        if let Err(error) = self.dial_address(&address) {
+            // It was an address the first time, so this may pass.
+            tracing::debug!(%address, %error, "dialling again failed");
+            self.redials.failed(address, self.world.now().mono);
+        }
+    }
+
+    pub(super) fn call_id(&mut self) -> CallId {
+        self.next_call += 1;
+        CallId(self.next_call)
+    }
+
+    pub(super) fn network_event(&mut self, event: TransportEvent) {
+        match event {
+            TransportEvent::LinkUp { link, peer, initiator, via } => {
+                self.links.insert(link);
+                self.input(Input::LinkUp { link, peer, initiator, via });
+            }
+            TransportEvent::LinkDown(link) => {
+                self.links.remove(&link);
+                self.input(Input::LinkDown(link));
+            }
+            TransportEvent::Frame(link, frame) => self.input(Input::Frame(link, frame)),
+            TransportEvent::Sent(link, bytes) => self.input(Input::LinkReady(link, bytes)),
+            TransportEvent::PeerFound(peer, addresses) => {
+                self.standing.note_found(peer, &addresses);
+                self.input(Input::PeerFound(peer, addresses));
+            }
+            TransportEvent::DialFailed(peer, why) => self.input(Input::DialFailed(peer, why)),
+            TransportEvent::AddressFailed(address, error) => {
+                self.app.emit(SyncEvent::Warning(error.code(), error.message().to_owned()));
+                self.redials.failed(address, self.world.now().mono);
+            }
+            TransportEvent::Warning(error) => {
+                self.app.emit(SyncEvent::Warning(error.code(), error.message().to_owned()));
+            }
+            TransportEvent::ListenEnded(address) => {
+                self.app.note(|facts| facts.addresses.retain(|other| *other != address));
+                self.app.emit(SyncEvent::ListenFailed(address, "it can no longer be reached here".to_owned()));
+            }
+            TransportEvent::Listening(address) => {
+                self.app.note(|facts| {
+                    if !facts.addresses.contains(&address) {
+                        facts.addresses.push(address.clone());
+                    }
+                });
+                self.app.emit(SyncEvent::Listening(address));
+            }
+            TransportEvent::ListenFailed(address, error) => {
+                self.app.emit(SyncEvent::ListenFailed(address, error.to_string()));
+            }
+        }
+    }
+
+    /// Carries out what the engine wants done, in order, and what follows from that.
+    pub(super) fn carry_out(&mut self) {
+        while !self.outside.is_empty() {
+            for output in std::mem::take(&mut self.outside) {
+                match output {
+                    Output::Send(link, frame) => {
+                        if let Some(network) = &mut self.network {
+                            network.send(link, frame);
+                        }
+                    }
+                    Output::HangUp(link, why) => {
+                        tracing::debug!(?link, %why, "hanging up");
+                        if let Some(network) = &mut self.network {
+                            network.hang_up(link);
+                        }
+                    }
+                    Output::Dial(peer, addresses) => match &mut self.network {
+                        Some(network) => network.dial(peer, addresses),
+                        None => self.input(Input::DialFailed(peer, no_network().to_string())),
+                    },
+                    Output::Reply(id, reply) => {
+                        if let Some(caller) = self.calls.remove(&id) {
+                            answer(caller, reply);
+                        }
+                    }
+                    Output::Emit(event) => self.emit(event),
+                    // The core has carried these out.
+                    Output::Write(..) | Output::Read(..) | Output::WakeAt(_) => {}
+                }
+            }
+        }
+    }
+
+    fn emit(&mut self, event: SyncEvent) {
+        match &event {
+            SyncEvent::PeerConnected(peer) => {
+                self.online.insert(*peer);
+            }
+            SyncEvent::PeerDisconnected(peer) => {
+                self.online.remove(peer);
+            }
+            SyncEvent::StorageFailed(code, text) => {
+                self.failure_told = true;
+                // From here on the engine only refuses.
+                if let Some(core) = &mut self.core {
+                    core.failed.get_or_insert_with(|| Error::new(*code, text));
+                }
+            }
+            _ => {}
+        }
+        self.app.emit(event);
+    }
+}
+
+fn check(config: &OrchestratorConfig) -> Result<()> {
+    if config.cloud_config.is_some() {
+        return Err(Error::new(
+            ErrorCode::Unsupported,
+            "this version has no cloud storage; set `cloud_config` to `None`",
+        ));
+    }
+    let length = config.sync_config.device_name.len();
+    if length == 0 || length > MAX_DEVICE_NAME_BYTES {
+        return Err(Error::invalid(format!(
+            "the device name has {length} bytes; give it 1 to {MAX_DEVICE_NAME_BYTES} bytes"
+        )));
+    }
+    Ok(())
+}
+
+fn no_network() -> Error {
+    Error::new(ErrorCode::Unreachable, "this device was started without a network (`SyncConfig::offline`)")
+}
+
+pub(super) async fn next_event<T: Transport>(network: &mut Option<T>) -> TransportEvent {
+    match network {
+        Some(network) => network.next().await,
+        None => std::future::pending().await,
+    }
+}
