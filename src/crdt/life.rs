@@ -85,11 +85,7 @@ impl LogState {
             }
         };
         if column.steps.last().is_none_or(|last| last.seq < seq) {
-            match column.steps.last_mut() {
-                // Named twice by one event: the later claim holds.
-                Some(last) if last.at == at => last.seq = seq,
-                _ => column.steps.push(Step { seq, at, live }),
-            }
+            column.steps.push(Step { seq, at, live });
         }
     }
 
@@ -206,7 +202,7 @@ impl Logs {
                 let mut column = Column { log: read_log(reader)?, steps: Vec::new() };
                 for _ in 0..reader.count(usize::MAX, "what a log has seen")? {
                     let step = Step { seq: reader.varint()?, at: read_pos(reader)?, live: reader.varint()? };
-                    if column.steps.last().is_some_and(|last| last.seq >= step.seq || last.at >= step.at) {
+                    if column.steps.last().is_some_and(|last| last.seq >= step.seq || last.at > step.at) {
                         return Err(out_of_order());
                     }
                     column.steps.push(step);

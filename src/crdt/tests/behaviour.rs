@@ -120,6 +120,22 @@ fn a_clear_takes_back_what_it_had_seen_of_a_counter_and_no_more() {
 }
 
 #[test]
+fn a_clear_that_comes_before_the_additions_it_has_seen_makes_no_sum_negative() {
+    let (mut a, mut b, mut c) = (Device::new(0, 10), Device::new(1, 10), Device::new(2, 10));
+    let votes = name("votes");
+    a.write(&[Edit::Add(votes.clone(), 5)]).unwrap();
+    a.write(&[Edit::Add(votes.clone(), 6)]).unwrap();
+    b.take(&a);
+    b.write(&[Edit::Clear(votes.clone()), Edit::Add(votes, 2)]).unwrap();
+    c.take(&b);
+    assert_eq!(view(&c.state, &c.logs).field("votes"), Some(&FieldValue::Counter(2)));
+    c.take_some(&a, 1, |_| true);
+    assert_eq!(view(&c.state, &c.logs).field("votes"), Some(&FieldValue::Counter(2)));
+    c.take(&a);
+    assert_eq!(view(&c.state, &c.logs).field("votes"), Some(&FieldValue::Counter(2)));
+}
+
+#[test]
 fn kinds_never_mix_and_a_clear_empties_all_of_them() {
     let mut a = Device::new(0, 10);
     let x = name("x");

@@ -13,6 +13,8 @@ pub const AUTHORS: u8 = 4;
 pub enum Only {
     Everything,
     Life,
+    /// `Create`, `Delete` and edits that are neither.
+    Alive,
     Register,
     Counter,
     Set,
@@ -62,6 +64,7 @@ fn op(only: Only) -> BoxedStrategy<FieldOp> {
     match only {
         Only::Everything => prop_oneof![life, register, counter, set, opaque].boxed(),
         Only::Life => life,
+        Only::Alive => prop_oneof![life, register].boxed(),
         Only::Register => register,
         Only::Counter => counter,
         Only::Set => set,
@@ -221,5 +224,59 @@ proptest! {
         prop_assume!(!logs[1].iter().any(|(event, _)| event.ops.iter().any(|op| matches!(op, FieldOp::Opaque { .. }))));
         prop_assert_eq!(visible(&with, &table), visible(&without, &table));
         prop_assert_eq!(with.clock(&table), without.clock(&table));
+    }
+}
+
+/// The rule for deletes by its words, from all events at once: the last Delete of each log must be defeated by an event
+/// that it does not cover, and that is a `Create` or had not seen it.
+fn visible_by_the_rule(logs: &[Vec<(Event, EventAt)>]) -> bool {
+    type Place = (u64, u32);
+    struct Known {
+        log: usize,
+        at: Place,
+        last: Option<FieldOp>,
+        seen: Vec<u64>,
+    }
+    let mut all = Vec::new();
+    for (log, events) in logs.iter().enumerate() {
+        let mut seen = vec![0; usize::from(AUTHORS)];
+        for (event, at) in events {
+            for (other, entry) in seen.iter_mut().enumerate().filter(|(other, _)| *other != log) {
+                let named = event.seen.iter().find(|(id, _)| *id == log_id(other as u8));
+                *entry = named.map_or(*entry, |(_, seq)| (*entry).max(*seq));
+            }
+            if at.counts {
+                let last = event.ops.iter().rev().find(|op| matches!(op, FieldOp::Create | FieldOp::Delete)).cloned();
+                all.push(Known { log, at: (at.seq, at.index), last, seen: seen.clone() });
+            }
+        }
+    }
+    let is_delete = |event: &&Known| event.last == Some(FieldOp::Delete);
+    let deletes = all.iter().filter(is_delete);
+    let last_of_log = deletes.filter(|it| !all.iter().filter(is_delete).any(|o| o.log == it.log && o.at > it.at));
+    let defeated = |delete: &Known| {
+        all.iter().filter(|event| !is_delete(event)).any(|event| {
+            let creates = event.last == Some(FieldOp::Create);
+            if event.log == delete.log {
+                return creates && event.at > delete.at;
+            }
+            let has_seen = event.seen[delete.log] >= delete.at.0;
+            let is_covered = event.at.0 <= delete.seen[event.log] && !has_seen;
+            !is_covered && (creates || !has_seen)
+        })
+    };
+    !all.is_empty() && last_of_log.into_iter().all(defeated)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn an_entity_is_visible_just_when_the_rule_for_deletes_says_so(
+        logs in prop::collection::vec(log(Only::Alive), 2..=usize::from(AUTHORS)),
+        order in prop::collection::vec(any::<u8>(), 1..24),
+    ) {
+        let mut table = table(AUTHORS);
+        prop_assert_eq!(apply_in(&logs, &order, &mut table).is_visible(), visible_by_the_rule(&logs));
     }
 }

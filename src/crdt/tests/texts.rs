@@ -69,6 +69,21 @@ fn a_replacement_changes_only_what_differs_so_that_concurrent_typing_stays() {
 }
 
 #[test]
+fn typing_that_others_have_come_between_stays_where_its_author_saw_it() {
+    for (first, second) in [(0, 1), (1, 0)] {
+        let mut devices = [Device::new(0, 10), Device::new(1, 10)];
+        devices[first].write(&[insert(0, "X")]).unwrap();
+        devices[first].write(&[insert(0, "a")]).unwrap();
+        take_all(&mut devices);
+        devices[second].write(&[insert(1, "y")]).unwrap();
+        take_all(&mut devices);
+        devices[first].write(&[insert(1, "b")]).unwrap();
+        take_all(&mut devices);
+        assert_eq!([devices[0].text("body"), devices[1].text("body")], ["abyX", "abyX"]);
+    }
+}
+
+#[test]
 fn marks_show_where_they_are_and_go_away_by_null() {
     let mut a = Device::new(0, 10);
     let mark = |at, length, key: &str, value: Value| Edit::TextMark(name("body"), at, length, key.to_owned(), value);
