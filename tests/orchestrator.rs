@@ -288,6 +288,7 @@ fn a_slow_reader_of_events_is_told_that_it_lagged_and_the_engine_goes_on() {
     let (handle, script) = in_memory(&Disk::new());
     run(async {
         handle.start().await.unwrap();
+        handle.init().await.unwrap();
         let mut slow = handle.events();
         assert_eq!(slow.next().await, Some(SyncEvent::Started));
         let mut quick = handle.events();
@@ -311,6 +312,7 @@ fn a_failed_write_fails_its_call_and_the_store_is_opened_again() {
     run(async {
         let mut events = handle.events();
         handle.start().await.unwrap();
+        handle.init().await.unwrap();
         let kept = handle.create(note(), vec![title("kept")]).await.unwrap();
         wait_for(&mut events, |event| *event == SyncEvent::Started).await;
 
@@ -335,6 +337,7 @@ fn while_the_store_cannot_be_opened_again_calls_fail_at_once_and_a_stop_ends_the
     let (handle, _script) = in_memory(&disk);
     run(async {
         handle.start().await.unwrap();
+        handle.init().await.unwrap();
         let mut events = handle.events();
         disk.broken.store(true, Ordering::SeqCst);
         disk.full.store(true, Ordering::SeqCst);
@@ -355,6 +358,9 @@ fn a_stop_finishes_the_writes_in_flight() {
         let (handle, _script) = in_memory(&disk);
         run(async {
             handle.start().await.unwrap();
+            if handle.status().await.unwrap().vault.is_none() {
+                handle.init().await.unwrap();
+            }
             let mut begun = disk.begun.subscribe();
             let before = *begun.borrow();
             disk.turning.send_replace(false);
@@ -379,6 +385,7 @@ fn calls_that_wait_for_ever_are_bounded_and_those_given_up_make_room() {
     let (handle, _script) = in_memory(&Disk::new());
     run(async {
         handle.start().await.unwrap();
+        handle.init().await.unwrap();
         // It is at least on a peer's disk once there is a peer: never, here.
         handle.create(note(), vec![title("x")]).await.unwrap();
         let mut waiting = tokio::task::JoinSet::new();
@@ -402,6 +409,7 @@ fn calls_block_a_plain_thread_and_their_futures_may_cross_threads() {
     }
     let (handle, _script) = in_memory(&Disk::new());
     block_on(handle.start()).unwrap();
+    block_on(handle.init()).unwrap();
     let id = block_on(may_cross(handle.create(note(), vec![title("x")]))).unwrap();
     let mut events = handle.events().blocking();
     std::thread::scope(|scope| {

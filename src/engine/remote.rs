@@ -49,7 +49,6 @@ impl SyncEngine {
     /// Takes the items of one batch; `bytes` of the frame are acknowledged once all of it is on disk.
     pub(super) fn items(&mut self, link: LinkId, items: Vec<Item>, bytes: usize) -> Result<()> {
         let mut arrived = Arrived::default();
-        arrived.landed.acks.push((link, bytes));
         let mut result = Ok(());
         for item in items {
             result = match item {
@@ -60,6 +59,9 @@ impl SyncEngine {
             if result.is_err() {
                 break;
             }
+        }
+        if result.is_ok() {
+            arrived.landed.acks.push((link, bytes));
         }
         // What came before a broken item is as good as without it.
         self.finish_arrival(arrived);
@@ -100,7 +102,10 @@ impl SyncEngine {
         }
         let name = header.log.entity_type.as_str();
         if !vault.policy.can_receive(name, &peer) || !vault.policy.can_send(name, &self.me) {
-            return Err(Error::new(ErrorCode::PolicyDenied, format!("{peer} sent `{name}`, which may not be exchanged with it")));
+            return Err(Error::new(
+                ErrorCode::PolicyDenied,
+                format!("{peer} sent `{name}`, which may not be exchanged with it"),
+            ));
         }
         if let Some(session) = self.sessions.get_mut(&link) {
             session.note_has(&header.log, header.last_seq());
@@ -259,7 +264,8 @@ impl SyncEngine {
     /// Whether a copy does not count: its original does, or a lower copy of it.
     fn gives_way(&self, log: &Log, copy: &Copied) -> bool {
         let author = log.name.id.author;
-        let original = LogName { entity_type: log.name.entity_type.clone(), id: LogId { author, epoch: copy.of.epoch } };
+        let original =
+            LogName { entity_type: log.name.entity_type.clone(), id: LogId { author, epoch: copy.of.epoch } };
         let counts = copy.original == Original::Held
             && (self.log_names.get(&original).and_then(|key| self.logs.get(key)))
                 .is_some_and(|log| log.validity.is_valid(copy.of.seq));
@@ -320,7 +326,8 @@ impl SyncEngine {
             }
         }
         for (key, seq) in reads {
-            let read = Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
+            let read =
+                Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
             self.read(read, Wanted::HashAt(key, seq));
         }
     }
@@ -433,7 +440,8 @@ impl SyncEngine {
         if seq <= 1 {
             return self.roll_back(key, Tip::START, 0);
         }
-        let read = Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq - 1) };
+        let read =
+            Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq - 1) };
         self.read(read, Wanted::RollBack(key, seq));
     }
 

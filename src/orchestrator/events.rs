@@ -110,6 +110,8 @@ impl Subscription {
             match self.read(ids).await {
                 Ok(entities) if entities.is_empty() => {}
                 Ok(entities) => return Some(Ok(Update::Entities(entities))),
+                // The engine stopped between the event and the reading.
+                Err(error) if error.code() == ErrorCode::Closed => return None,
                 Err(error) => return Some(Err(error)),
             }
         }
