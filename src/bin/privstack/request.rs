@@ -11,6 +11,7 @@ use privstack_sync::policy::{PolicyKind, SyncRole};
 use privstack_sync::types::{EntityId, EntityType, FieldName, PeerId};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json, json};
+use zeroize::Zeroizing;
 
 use crate::client::{Client, Engine, LocalClient};
 use crate::reply::reply_to_json;
@@ -55,12 +56,12 @@ pub enum Policy {
     Enterprise,
 }
 
-/// A request without its number.
-#[derive(Debug, Deserialize)]
+/// A request without its number. Not `Debug`: one carries the recovery words.
+#[derive(Deserialize)]
 #[serde(tag = "cmd", rename_all = "snake_case", deny_unknown_fields)]
 enum Request {
     Id {},
-    Init { name: String, policy: Option<Policy>, recovery_words: Option<zeroize::Zeroizing<String>> },
+    Init { name: String, policy: Option<Policy>, recovery_words: Option<String> },
     Invite { peer: Text<PeerId>, role: Option<Role>, addresses: Option<Vec<String>> },
     Join { invite: String },
     Put { r#type: EntityType, entity: Option<Text<EntityId>>, ops: Option<Vec<Json>>, changes: Option<Vec<Change>> },
@@ -112,7 +113,9 @@ pub fn perform(engine: &dyn Engine, request: Map<String, Json>) -> Result<Json> 
         .map_err(|error| Error::invalid(format!("the request is not understood: {error}")))?;
     let call = match request {
         Request::Id {} => return Ok(json!({ "peer_id": status(engine)?.peer_id.to_string() })),
-        Request::Init { name, policy, recovery_words } => return init(engine, name, policy, recovery_words),
+        Request::Init { name, policy, recovery_words } => {
+            return init(engine, name, policy, recovery_words.map(Zeroizing::new));
+        }
         Request::Invite { peer, role, addresses } => Call::Invite {
             peer: peer.0,
             role: match role.unwrap_or_default() {
@@ -197,7 +200,7 @@ fn init(
     engine: &dyn Engine,
     device_name: String,
     policy: Option<Policy>,
-    words: Option<zeroize::Zeroizing<String>>,
+    words: Option<Zeroizing<String>>,
 ) -> Result<Json> {
     let policy = match policy.unwrap_or_default() {
         Policy::Personal => PolicyKind::Personal,
