@@ -30,7 +30,10 @@ const REQUEST_BYTES: usize = 4 << 20;
 /// Writes a backup; a file that stands there is replaced only if it is a backup, and only once the new one is complete.
 pub fn back_up(client: &mut dyn Client, path: &Path, progress: &mut dyn FnMut(Step)) -> Result<Json> {
     if path.symlink_metadata().is_ok() && !is_backup(path) {
-        return Err(Error::invalid(format!("{}: is there already and is no backup; take another name", path.display())));
+        return Err(Error::invalid(format!(
+            "{}: is there already and is no backup; take another name",
+            path.display()
+        )));
     }
     let mut file = AtomicFile::create(path, true)?;
     file.write(MAGIC)?;
@@ -132,9 +135,10 @@ impl<'a> Parts<'a> {
         let file = File::open(path).map_err(|error| file_error(path, "read", &error))?;
         let hash = Hash::derive(CONTEXT, &VERSION.to_le_bytes());
         let mut parts = Self { path, file: BufReader::new(file), hash, total: 0, ended: false };
-        if parts.array::<16>()? != *MAGIC {
+        if !is_backup(path) {
             return Err(Error::invalid(format!("{}: is no backup", path.display())));
         }
+        parts.array::<16>()?;
         match u16::from_le_bytes(parts.array()?) {
             VERSION => Ok(parts),
             version => {

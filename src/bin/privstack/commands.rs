@@ -97,9 +97,7 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Ls { entity_type, deleted } => session.list(entity_type.as_ref().map(EntityType::as_str), deleted),
         Command::Rm { id, entity_type } => session.show(about("rm", id, entity_type), |_| Ok(())),
         Command::Restore { id, entity_type } => session.show(about("restore", id, entity_type), |_| Ok(())),
-        Command::History { id } => {
-            session.show(json!({ "cmd": "history", "entity": id.to_string() }), show::history)
-        }
+        Command::History { id } => session.show(json!({ "cmd": "history", "entity": id.to_string() }), show::history),
         Command::Import { paths, entity_type } => session.import(&paths, entity_type),
         Command::Export { dir, format, overwrite } => session.export(&dir, export::Options { format, overwrite }),
         Command::Backup { file } => session.with_progress("items", |client, step| backup::back_up(client, &file, step)),
@@ -118,10 +116,7 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
 /// Whether a command is there to make a device where there is none; of the others a folder that is missing is a slip of
 /// the pen.
 fn makes_a_folder(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Init { .. } | Command::Id { .. } | Command::Join { .. } | Command::RestoreBackup { .. }
-    )
+    matches!(command, Command::Init { .. } | Command::Id { .. } | Command::Join { .. } | Command::RestoreBackup { .. })
 }
 
 fn text<'a>(json: &'a Json, name: &str) -> &'a str {
@@ -184,7 +179,11 @@ impl Client for Session {
 impl Session {
     fn show(&mut self, request: Json, for_people: impl FnOnce(&Json) -> Result<()>) -> Result<u8, Failure> {
         let answer = self.request(request)?;
-        if self.json { print_json(&answer)? } else { for_people(&answer)? }
+        if self.json {
+            print_json(&answer)?
+        } else {
+            for_people(&answer)?
+        }
         Ok(0)
     }
 

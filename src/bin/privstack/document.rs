@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use privstack_sync::error::{Error, Result};
-use privstack_sync::types::{EntityId, EntityType, FieldKind};
+use privstack_sync::types::{EntityId, EntityType, FieldKind, Hash};
 use serde_json::{Map, Value as Json, json};
 
 use crate::reply::kind_name;
@@ -39,6 +39,13 @@ pub struct Document {
     pub marks: Map<String, Json>,
     /// Whether the file says that it is deleted.
     pub deleted: bool,
+    /// Whether it is an exported note that nobody has touched since.
+    pub pristine: bool,
+}
+
+/// What tells a file from itself after a change.
+pub fn source_mark(source: &[u8]) -> String {
+    format!("{:016x}", Hash::derive("privstack-sync 2026 imported file", source).short())
 }
 
 impl Document {
@@ -59,6 +66,7 @@ impl Document {
                 kinds: kinds_from_json(object.get("kinds"))?,
                 marks: object.get("marks").and_then(Json::as_object).cloned().unwrap_or_default(),
                 deleted: object.get("deleted").and_then(Json::as_bool).unwrap_or(false),
+                pristine: false,
             })
         };
         Some(read())
@@ -74,7 +82,8 @@ pub fn kinds_from_json(kinds: Option<&Json>) -> Result<BTreeMap<String, FieldKin
         .flatten()
         .map(|(field, name)| {
             let kind = all.into_iter().find(|kind| Some(kind_name(*kind)) == name.as_str());
-            let kind = kind.ok_or_else(|| Error::invalid(format!("the field `{field}` has an unknown kind: {name}")))?;
+            let kind =
+                kind.ok_or_else(|| Error::invalid(format!("the field `{field}` has an unknown kind: {name}")))?;
             Ok((field.clone(), kind))
         })
         .collect()

@@ -199,9 +199,18 @@ mod tests {
 
     #[test]
     fn what_is_none_of_them_is_refused_with_the_word_in_the_message() {
-        for word in
-            ["title", "", "=x", "n+=x", "n+=99999999999999999999", "body@1+", "body@5-x", "body@99999999999+x", "f<", "b={\"$bytes\":1}"]
-        {
+        for word in [
+            "title",
+            "",
+            "=x",
+            "n+=x",
+            "n+=99999999999999999999",
+            "body@1+",
+            "body@5-x",
+            "body@99999999999+x",
+            "f<",
+            "b={\"$bytes\":1}",
+        ] {
             let error = word.parse::<FieldOp>().unwrap_err();
             assert_eq!(error.code(), privstack_sync::error::ErrorCode::Invalid, "{word}");
         }

@@ -7,16 +7,16 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use privstack_sync::error::{Error, ErrorCode, Result};
-use privstack_sync::types::limits::MAX_BATCH_SIZE;
+use privstack_sync::types::limits::{MAX_BATCH_SIZE, MAX_EVENT_BYTES};
 use privstack_sync::types::{EntityId, EntityType, Hash};
 use serde_json::{Map, Value as Json, json};
 
 use crate::client::Client;
-use crate::document::{Document, IMPORT_MARK, in_changes, operations};
+use crate::document::{Document, IMPORT_MARK, in_changes, operations, source_mark};
 use crate::files::{file_error, read_bounded};
-use crate::markdown;
 use crate::output::Step;
 use crate::serve::{Line, read_line};
+use crate::{markdown, values};
 
 /// Bytes of one Markdown file, and of one line of JSON Lines.
 const MAX_NOTE_BYTES: u64 = 16 << 20;
@@ -86,8 +86,14 @@ pub fn import(
     let device = client.request(json!({ "cmd": "id" }))?;
     let device = device.get("peer_id").and_then(Json::as_str).unwrap_or_default().to_owned();
     let default_type = entity_type.map_or_else(|| EntityType::new(markdown::DEFAULT_TYPE), Ok)?;
-    let mut import =
-        Import { client, device, default_type, seen: HashSet::new(), batch: Batch::default(), report: Report::default() };
+    let mut import = Import {
+        client,
+        device,
+        default_type,
+        seen: HashSet::new(),
+        batch: Batch::default(),
+        report: Report::default(),
+    };
     let mut files = Vec::new();
     for path in paths {
         import.walk(path, &mut files)?;
@@ -256,7 +262,14 @@ impl Import<'_> {
 
     /// Plans what makes the vault say what a document says. `source` is the text that it was read from, empty where the
     /// document is an entity as it was exported.
-    fn document(&mut self, mut document: Document, place: &Path, key: &str, label: String, source: &[u8]) -> Result<()> {
+    fn document(
+        &mut self,
+        mut document: Document,
+        place: &Path,
+        key: &str,
+        label: String,
+        source: &[u8],
+    ) -> Result<()> {
         if document.deleted {
             self.report.unchanged += 1;
             return Ok(());
@@ -266,7 +279,8 @@ impl Import<'_> {
         if !self.seen.insert((entity_type.clone(), id)) {
             return Err(Error::invalid(format!("{entity_type} {id} stands in this import already; it is taken once")));
         }
-        let current = match self.client.request(json!({ "cmd": "get", "entity": id.to_string(), "type": entity_type })) {
+        let current = match self.client.request(json!({ "cmd": "get", "entity": id.to_string(), "type": entity_type }))
+        {
             Ok(found) => found.get("entities").and_then(|entities| entities.get(0)).cloned(),
             Err(error) if error.code() == ErrorCode::NotFound => None,
             Err(error) => return Err(error),
@@ -275,15 +289,19 @@ impl Import<'_> {
             self.report.deleted += 1;
             return Ok(());
         }
-        let mark = (!source.is_empty()).then(|| Json::from(format!("{:016x}", source_hash(source))));
+        if document.pristine && current.is_some() {
+            self.report.unchanged += 1;
+            return Ok(());
+        }
+        let mark = (!source.is_empty() && !document.pristine).then(|| Json::from(source_mark(source)));
         let mark_now = current.as_ref().and_then(|entity| entity.get("fields")?.get(IMPORT_MARK));
-        let mut ops = match &mark {
-            Some(_) if mark.as_ref() == mark_now => Vec::new(),
-            _ => {
+        let mut ops = Vec::new();
+        if mark.is_none() || mark.as_ref() != mark_now {
+            if mark.is_some() {
                 document.fields.remove(IMPORT_MARK);
-                operations(&document, current.as_ref())?
             }
-        };
+            ops = operations(&document, current.as_ref())?;
+        }
         if ops.is_empty() {
             self.report.unchanged += 1;
             return Ok(());
@@ -292,13 +310,14 @@ impl Import<'_> {
             // Last, so that an import cut short between two changes of a note is taken up again.
             ops.push(json!({ "set": [IMPORT_MARK, mark] }));
         }
-        let mut is_new = current.is_none();
-        let changes = in_changes(ops);
-        if is_new { self.report.created += 1 } else { self.report.updated += 1 }
-        for (ops, bytes) in changes {
+        // Before anything of it is written: a part of a note would pass for the whole.
+        ops.iter().try_for_each(fits_into_an_event)?;
+        let is_new = current.is_none();
+        let counted = if is_new { &mut self.report.created } else { &mut self.report.updated };
+        *counted += 1;
+        for (ops, bytes) in in_changes(ops) {
             let json = json!({ "entity": id.to_string(), "ops": ops });
             self.push(&entity_type, Change { label: label.clone(), is_new, json }, bytes + 64)?;
-            is_new = false;
         }
         Ok(())
     }
@@ -348,15 +367,26 @@ impl Import<'_> {
     }
 }
 
-fn source_hash(source: &[u8]) -> u64 {
-    Hash::derive("privstack-sync 2026 imported file", source).short()
+/// Fails if an operation alone is more than the engine takes in one event.
+fn fits_into_an_event(op: &Json) -> Result<()> {
+    const SMALL: usize = 256 << 10;
+    /// What an event has beside the operation's content.
+    const REST: usize = 1 << 10;
+    let text = op.to_string();
+    if text.len() > SMALL && values::from_json(op)?.to_bytes().len() + REST > MAX_EVENT_BYTES {
+        let start = crate::output::shorten(&text, 40);
+        return Err(Error::too_large(format!("has a value over the limit of {MAX_EVENT_BYTES} bytes: {start}")));
+    }
+    Ok(())
 }
 
 /// The id of what a file holds: the same for the same file on the same device, so that importing it again updates the
 /// same entity; never the same for two files, so that none overwrites another.
 fn derived_id(device: &str, entity_type: &EntityType, place: &Path, key: &str) -> EntityId {
     let mut name = Vec::new();
-    for part in [device.as_bytes(), entity_type.as_str().as_bytes(), place.as_os_str().as_encoded_bytes(), key.as_bytes()] {
+    for part in
+        [device.as_bytes(), entity_type.as_str().as_bytes(), place.as_os_str().as_encoded_bytes(), key.as_bytes()]
+    {
         name.extend_from_slice(&(part.len() as u64).to_le_bytes());
         name.extend_from_slice(part);
     }

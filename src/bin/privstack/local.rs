@@ -74,9 +74,10 @@ impl Drop for LocalEngine {
 impl Engine for LocalEngine {
     fn call(&self, call: Call, limit: Option<Duration>) -> Result<Reply> {
         let Some(limit) = limit else { return self.handle.call_blocking(call) };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|error| {
-            Error::new(ErrorCode::Unsupported, format!("no timer could be made: {error}"))
-        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| Error::new(ErrorCode::Unsupported, format!("no timer could be made: {error}")))?;
         runtime.block_on(async { tokio::time::timeout(limit, self.handle.call(call)).await }).unwrap_or_else(|_| {
             Err(Error::new(ErrorCode::Timeout, format!("no answer within {} s", limit.as_secs_f32())))
         })

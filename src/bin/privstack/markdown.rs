@@ -5,13 +5,16 @@ use privstack_sync::types::{EntityId, EntityType};
 use serde_json::{Map, Value as Json, json};
 use serde_yaml_ng::{Mapping, Value as Yaml};
 
-use crate::document::{BODY, Document, default_kind, kinds_from_json};
+use crate::document::{BODY, Document, IMPORT_MARK, default_kind, kinds_from_json, source_mark};
 use crate::reply::kind_name;
 
 /// Names in the front matter of exported notes that are no fields.
 const ID: &str = "privstack_id";
 const TYPE: &str = "privstack_type";
 const KINDS: &str = "privstack_kinds";
+/// [`source_mark`] of the exported note without this line: a note that nobody has touched since changes nothing when it
+/// is imported again, whatever has been edited in the vault since.
+const HASH: &str = "privstack_hash";
 
 /// The type of a note whose front matter names none.
 pub const DEFAULT_TYPE: &str = "note";
@@ -34,6 +37,10 @@ pub fn parse(text: &str, path: &str) -> Result<(Document, Option<String>)> {
     }
     if let Some(name) = document.fields.remove(TYPE) {
         document.entity_type = Some(EntityType::new(name.as_str().unwrap_or_default())?);
+    }
+    if let Some(hash) = document.fields.remove(HASH) {
+        let line = format!("{HASH}: {}\n", hash.as_str().unwrap_or_default());
+        document.pristine = hash == Json::from(format!("h{}", source_mark(text.replacen(&line, "", 1).as_bytes())));
     }
     document.kinds = kinds_from_json(document.fields.remove(KINDS).as_ref())?;
     match document.fields.get(BODY) {
@@ -141,7 +148,7 @@ pub fn render(entity: &Json) -> Result<String> {
     }
     let mut kinds = Map::new();
     let mut body = "";
-    for (field, value) in &document.fields {
+    for (field, value) in document.fields.iter().filter(|(field, _)| *field != IMPORT_MARK) {
         let kind = document.kinds.get(field).copied().unwrap_or(privstack_sync::types::FieldKind::Register);
         let is_default = default_kind(field, value) == kind;
         match value.as_str() {
@@ -154,15 +161,17 @@ pub fn render(entity: &Json) -> Result<String> {
             kinds.insert(field.clone(), kind_name(kind).into());
         }
     }
-    if [ID, TYPE, KINDS].iter().any(|name| document.fields.contains_key(*name)) {
-        return Err(Error::invalid(format!("has a field named {ID}, {TYPE} or {KINDS}; export it as JSON")));
+    if [ID, TYPE, KINDS, HASH].iter().any(|name| document.fields.contains_key(*name)) {
+        return Err(Error::invalid("has a field with a name that exported notes use themselves; export it as JSON"));
     }
     if !kinds.is_empty() {
         front.insert(KINDS.into(), json!(kinds));
     }
     let yaml = serde_yaml_ng::to_string(&front)
         .map_err(|error| Error::invalid(format!("cannot be written as front matter: {error}")))?;
-    Ok(format!("---\n{yaml}---\n{body}"))
+    let mark = source_mark(format!("---\n{yaml}---\n{body}").as_bytes());
+    // The letter keeps YAML from reading digits as a number.
+    Ok(format!("---\n{yaml}{HASH}: h{mark}\n---\n{body}"))
 }
 
 #[cfg(test)]
@@ -202,7 +211,8 @@ mod tests {
     }
 
     fn any_json() -> impl Strategy<Value = Json> {
-        let text = prop_oneof![".{0,12}", Just("---".to_owned()), Just("yes\n---\nno: 1".to_owned()), Just("~".to_owned())];
+        let text =
+            prop_oneof![".{0,12}", Just("---".to_owned()), Just("yes\n---\nno: 1".to_owned()), Just("~".to_owned())];
         let leaf = prop_oneof![
             Just(Json::Null),
             any::<bool>().prop_map(Json::from),
@@ -241,6 +251,7 @@ mod tests {
             let entity = json!({"id": id, "type": entity_type, "deleted": false, "fields": fields, "kinds": kinds});
             let (document, warning) = parse(&render(&entity).unwrap(), "other.md").unwrap();
             prop_assert_eq!(warning, None);
+            prop_assert!(document.pristine);
             prop_assert_eq!(document.id.unwrap().to_string(), id);
             prop_assert_eq!(document.entity_type.map_or("note".into(), |name| name.to_string()), entity_type);
             fields.entry("body").or_insert("".into());

@@ -15,10 +15,8 @@ pub fn safe_parts(path: &str) -> Vec<String> {
 
 /// One name made safe; may be empty.
 pub fn safe_part(part: &str) -> String {
-    let mut name: String = part
-        .chars()
-        .map(|c| if c.is_control() || "<>:\"|?*/\\".contains(c) { '_' } else { c })
-        .collect();
+    let mut name: String =
+        part.chars().map(|c| if c.is_control() || "<>:\"|?*/\\".contains(c) { '_' } else { c }).collect();
     if name.len() > MAX_PART_BYTES {
         name.truncate(name.floor_char_boundary(MAX_PART_BYTES));
     }
@@ -30,7 +28,9 @@ pub fn safe_part(part: &str) -> String {
     };
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
     let is_device = matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL")
-        || (stem.len() == 4 && (stem.starts_with("COM") || stem.starts_with("LPT")) && stem.ends_with(|c: char| c.is_ascii_digit()));
+        || (stem.len() == 4
+            && (stem.starts_with("COM") || stem.starts_with("LPT"))
+            && stem.ends_with(|c: char| c.is_ascii_digit()));
     if is_device { format!("_{name}") } else { name }
 }
 
@@ -54,7 +54,8 @@ mod tests {
             for part in safe_parts(&path) {
                 prop_assert!(!part.is_empty() && part.len() <= MAX_PART_BYTES + 1);
                 prop_assert!(!part.starts_with('.') && !part.ends_with(['.', ' ']));
-                prop_assert!(!part.contains(['/', '\\', '\u{0}', ':']));
+                let separators = ['/', '\\', '\0', ':'];
+                prop_assert!(!part.contains(separators));
                 prop_assert_eq!(safe_part(&part), part.clone());
             }
         }

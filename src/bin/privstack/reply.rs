@@ -164,7 +164,18 @@ fn reason_to_json(reason: &NotSynced) -> Json {
 pub fn event_to_json(event: &SyncEvent) -> Option<Json> {
     Some(match event {
         SyncEvent::Started => json!({ "event": "started" }),
+        SyncEvent::StartFailed(code, message) => {
+            json!({ "event": "start_failed", "code": code.as_str(), "message": message })
+        }
         SyncEvent::Stopped => json!({ "event": "stopped" }),
+        SyncEvent::Listening(address) => json!({ "event": "listening", "address": address }),
+        SyncEvent::ListenFailed(address, message) => {
+            json!({ "event": "listen_failed", "address": address, "message": message })
+        }
+        SyncEvent::Warning(code, message) => {
+            json!({ "event": "warning", "code": code.as_str(), "message": message })
+        }
+        SyncEvent::Lagged(lost) => json!({ "event": "lagged", "lost": lost }),
         SyncEvent::PeerConnected(peer) => json!({ "event": "peer_connected", "peer": peer.to_string() }),
         SyncEvent::PeerDisconnected(peer) => json!({ "event": "peer_disconnected", "peer": peer.to_string() }),
         SyncEvent::SyncCompleted(peer) => json!({ "event": "sync_completed", "peer": peer.to_string() }),

@@ -156,12 +156,14 @@ pub fn perform(engine: &dyn Engine, request: Map<String, Json>) -> Result<Json> 
                 Some(SettledLevel::Peer) => Level::Peer,
                 Some(SettledLevel::Disk) | None => Level::Disk,
             };
-            return Ok(reply_to_json(&engine.call(Call::Settled(level), timeout.map(seconds).transpose()?)?));
+            let limit = timeout.map(seconds).transpose()?.unwrap_or(sync::DEFAULT_LIMIT);
+            return Ok(reply_to_json(&engine.call(Call::Settled(level), Some(limit))?));
         }
         Request::Pause {} => Call::Pause,
         Request::Resume {} => Call::Resume,
         Request::Import { paths, r#type } => {
-            return import::import(&mut LocalClient(engine), &paths, r#type, &mut |_| ()).map(|report| report.to_json());
+            return import::import(&mut LocalClient(engine), &paths, r#type, &mut |_| ())
+                .map(|report| report.to_json());
         }
         Request::Export { dir, format, overwrite } => {
             let options = export::Options { format: format.unwrap_or_default(), overwrite: overwrite.unwrap_or(false) };
@@ -357,11 +359,17 @@ mod tests {
         let id = "0190a0b0-7c1d-7abc-8def-0123456789ab";
         for (json, expected) in [
             (json!("create"), Edit::Create),
-            (json!({"set": ["t", {"$bytes": "AQ=="}]}), Edit::Set(field("t"), privstack_sync::types::Value::Bytes(vec![1]))),
+            (
+                json!({"set": ["t", {"$bytes": "AQ=="}]}),
+                Edit::Set(field("t"), privstack_sync::types::Value::Bytes(vec![1])),
+            ),
             (json!({"clear": "t"}), Edit::Clear(field("t"))),
             (json!({"add": ["n", -1]}), Edit::Add(field("n"), -1)),
             (json!({"text_insert": ["b", 3, "x"]}), Edit::TextInsert(field("b"), 3, "x".into())),
-            (json!({"text_mark": ["b", 0, 1, "bold", true]}), Edit::TextMark(field("b"), 0, 1, "bold".into(), true.into())),
+            (
+                json!({"text_mark": ["b", 0, 1, "bold", true]}),
+                Edit::TextMark(field("b"), 0, 1, "bold".into(), true.into()),
+            ),
             (json!({"opaque": ["d", {"$bytes": ""}]}), Edit::Opaque(field("d"), vec![])),
         ] {
             assert_eq!(edit(&json).unwrap(), expected);
@@ -373,15 +381,27 @@ mod tests {
     #[test]
     fn malformed_operations_and_requests_are_errors() {
         for json in [
-            json!(1), json!("explode"), json!({}), json!([]), json!({"set": []}), json!({"set": ["t"]}),
-            json!({"set": ["", 1]}), json!({"add": ["n", 0.5]}), json!({"text_insert": ["b", -1, "x"]}),
-            json!({"text_delete": ["b", 4294967296_u64, 1]}), json!({"set": ["a", 1], "clear": "a"}),
+            json!(1),
+            json!("explode"),
+            json!({}),
+            json!([]),
+            json!({"set": []}),
+            json!({"set": ["t"]}),
+            json!({"set": ["", 1]}),
+            json!({"add": ["n", 0.5]}),
+            json!({"text_insert": ["b", -1, "x"]}),
+            json!({"text_delete": ["b", 4294967296_u64, 1]}),
+            json!({"set": ["a", 1], "clear": "a"}),
         ] {
             assert_eq!(edit(&json).unwrap_err().code(), ErrorCode::Invalid, "{json}");
         }
         for json in [
-            json!({"cmd": "fly"}), json!({}), json!({"cmd": "get"}), json!({"cmd": "get", "entity": "x"}),
-            json!({"cmd": "ls", "typ": "note"}), json!({"cmd": "put", "type": "", "ops": []}),
+            json!({"cmd": "fly"}),
+            json!({}),
+            json!({"cmd": "get"}),
+            json!({"cmd": "get", "entity": "x"}),
+            json!({"cmd": "ls", "typ": "note"}),
+            json!({"cmd": "put", "type": "", "ops": []}),
         ] {
             assert!(serde_json::from_value::<Request>(json.clone()).is_err(), "{json}");
         }

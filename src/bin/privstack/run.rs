@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use privstack_sync::engine::SyncEvent;
 use privstack_sync::error::{Error, ErrorCode, Result};
-use serde_json::Value as Json;
 
 use crate::client::Engine;
 use crate::control::{ControlClient, ControlServer};
@@ -33,12 +32,11 @@ pub fn run(data: &Path, network: Network, peers: &[String], json: bool) -> Resul
     let engine: Arc<dyn Engine> = local.clone();
     let _control = ControlServer::start(data, engine.clone())?;
     peers.iter().try_for_each(|address| engine.add_address(address))?;
-    wait_for_addresses(&*engine);
-    let first = ready(&*engine)?;
     if json {
+        wait_for_addresses(&*engine);
         let lines = Arc::new(Lines::new(std::io::stdout()));
         let gone = |error| Error::new(ErrorCode::Closed, format!("standard output cannot be written: {error}"));
-        lines.send(&first).map_err(gone)?;
+        lines.send(&ready(&*engine)?).map_err(gone)?;
         forward_events(&*engine, lines.clone())?;
         let work = move || {
             let result = serve(&engine, BufReader::new(std::io::stdin()), &lines);
@@ -46,7 +44,8 @@ pub fn run(data: &Path, network: Network, peers: &[String], json: bool) -> Resul
         };
         thread::Builder::new().name("requests".into()).spawn(work).map_err(gone)?;
     } else {
-        print_first(&first);
+        say(&format!("device {}", crate::request::status(&*engine)?.peer_id));
+        // From the very first, so that the addresses are among them.
         let events = engine.events();
         thread::spawn(move || events.for_each(|event| print_event(&event)));
     }
@@ -79,27 +78,25 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-fn print_first(ready: &Json) {
-    say(&format!("device {}", ready.get("peer_id").and_then(Json::as_str).unwrap_or_default()));
-    let addresses = ready.get("addresses").and_then(Json::as_array);
-    for address in addresses.into_iter().flatten().filter_map(Json::as_str) {
-        say(&format!("listening on {address}"));
-    }
-}
-
 fn print_event(event: &SyncEvent) {
     match event {
+        SyncEvent::Listening(address) => say(&format!("listening on {address}")),
+        SyncEvent::ListenFailed(address, message) => {
+            output::note(&format!("privstack: cannot listen on {address}: {}", output::clean(message)));
+        }
         SyncEvent::PeerConnected(peer) => say(&format!("connected to {peer}")),
         SyncEvent::PeerDisconnected(peer) => say(&format!("disconnected from {peer}")),
         SyncEvent::SyncCompleted(peer) => say(&format!("in sync with {peer}")),
         SyncEvent::SyncError(peer, message) => say(&format!("{peer}: {}", output::clean(message))),
         SyncEvent::EntitiesUpdated(ids) => say(&format!("{} entities changed", ids.len())),
         SyncEvent::PairingCompleted(peer) => say(&format!("signed in {peer}")),
-        SyncEvent::StorageFailed(_, message) => output::note(&format!("privstack: {}", output::clean(message))),
+        SyncEvent::StorageFailed(_, message) | SyncEvent::Warning(_, message) => output::note(&format!("privstack: {}", output::clean(message))),
         SyncEvent::EpochRenewed { commits } => {
             say(&format!("this folder was restored or copied: {commits} of its commits are made again"));
         }
-        SyncEvent::Quarantined(peer, commits) => say(&format!("{commits} commits of {peer} do not count; see `explain`")),
+        SyncEvent::Quarantined(peer, commits) => {
+            say(&format!("{commits} commits of {peer} do not count; see `explain`"))
+        }
         _ => {}
     }
 }

@@ -53,7 +53,8 @@ pub fn entity(entity: &Json) -> Result<()> {
 pub fn history(answer: &Json) -> Result<()> {
     for change in list(answer, "changes") {
         let fields: Vec<String> = list(change, "fields").iter().filter_map(Json::as_str).map(clean).collect();
-        let counts = if change.get("counts").and_then(Json::as_bool) == Some(false) { "  (does not count)" } else { "" };
+        let counts =
+            if change.get("counts").and_then(Json::as_bool) == Some(false) { "  (does not count)" } else { "" };
         line(&format!("{}  {}  {}{counts}", when(change, "at"), text(change, "by"), fields.join(" ")))?;
     }
     Ok(())

@@ -91,7 +91,13 @@ fn others(engine: &dyn Engine, this: &PeerId, named: &BTreeSet<PeerId>) -> Resul
     for peer in named.iter().filter(|peer| **peer != *this) {
         if !peers.iter().any(|known| known.peer_id == *peer) {
             let unknown = PeerStatus {
-                peer_id: *peer, name: String::new(), role: None, online: false, via: None, last_seen: None, behind: 0,
+                peer_id: *peer,
+                name: String::new(),
+                role: None,
+                online: false,
+                via: None,
+                last_seen: None,
+                behind: 0,
                 ahead: 0,
             };
             peers.push(unknown);

@@ -116,7 +116,9 @@ fn apply(view: &mut EntityView, edit: &Edit) -> Result<()> {
         Edit::Set(field, value) if value.to_bytes().len() > MAX_EVENT_BYTES => {
             return Err(Error::too_large(format!("{field} is too large")));
         }
-        Edit::Set(field, value) => *slot(view, field, FieldValue::Register(value.clone())) = FieldValue::Register(value.clone()),
+        Edit::Set(field, value) => {
+            *slot(view, field, FieldValue::Register(value.clone())) = FieldValue::Register(value.clone())
+        }
         Edit::Clear(field) => {
             view.fields.remove(field);
         }
