@@ -21,6 +21,7 @@ mod unix {
     use std::time::Duration;
 
     use privstack_sync::error::{Error, ErrorCode, Result};
+    use privstack_sync::platform::native::entropy;
     use serde_json::{Value as Json, json};
 
     use crate::client::{Client, Engine};
@@ -105,10 +106,8 @@ mod unix {
 
     fn runtime_folder() -> Result<PathBuf> {
         let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_dir());
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)
-            .map_err(|error| Error::new(ErrorCode::Unsupported, format!("the system gave no random bytes: {error}")))?;
-        let name = format!("privstack-{:016x}", u64::from_le_bytes(random));
+        let [a, b, c, d, e, f, g, h, ..] = *entropy::bytes()?;
+        let name = format!("privstack-{:016x}", u64::from_le_bytes([a, b, c, d, e, f, g, h]));
         Ok(base.unwrap_or_else(std::env::temp_dir).join(name))
     }
 

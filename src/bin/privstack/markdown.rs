@@ -40,7 +40,8 @@ pub fn parse(text: &str, path: &str) -> Result<(Document, Option<String>)> {
     }
     if let Some(hash) = document.fields.remove(HASH) {
         let line = format!("{HASH}: {}\n", hash.as_str().unwrap_or_default());
-        document.pristine = hash == Json::from(format!("h{}", source_mark(text.replacen(&line, "", 1).as_bytes())));
+        let mark = source_mark(text.replacen(&line, "", 1).as_bytes());
+        document.pristine = hash.as_str() == Some(format!("h{mark}").as_str());
     }
     document.kinds = kinds_from_json(document.fields.remove(KINDS).as_ref())?;
     match document.fields.get(BODY) {

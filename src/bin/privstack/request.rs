@@ -7,7 +7,7 @@ use std::time::Duration;
 use privstack_sync::crdt::Edit;
 use privstack_sync::engine::{Call, EntityEdit, Level, Reply, Status};
 use privstack_sync::error::{Error, ErrorCode, Result};
-use privstack_sync::policy::{PolicyKind, SyncRole};
+use privstack_sync::policy::{PolicyKind, SyncRole, parse_recovery_words};
 use privstack_sync::types::{EntityId, EntityType, FieldName, PeerId};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json, json};
@@ -212,7 +212,7 @@ fn init(
         Some(words) => (words, false),
         None => (recovery::new_words()?, true),
     };
-    let root = recovery::root_of(&words)?;
+    let root = parse_recovery_words(&words)?;
     let Reply::Vault(vault, entities) = engine.call(Call::Init { device_name, policy, root }, None)? else {
         return Err(unexpected());
     };

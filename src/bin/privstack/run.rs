@@ -90,7 +90,9 @@ fn print_event(event: &SyncEvent) {
         SyncEvent::SyncError(peer, message) => say(&format!("{peer}: {}", output::clean(message))),
         SyncEvent::EntitiesUpdated(ids) => say(&format!("{} entities changed", ids.len())),
         SyncEvent::PairingCompleted(peer) => say(&format!("signed in {peer}")),
-        SyncEvent::StorageFailed(_, message) | SyncEvent::Warning(_, message) => output::note(&format!("privstack: {}", output::clean(message))),
+        SyncEvent::StorageFailed(_, message) | SyncEvent::Warning(_, message) => {
+            output::note(&format!("privstack: {}", output::clean(message)))
+        }
         SyncEvent::EpochRenewed { commits } => {
             say(&format!("this folder was restored or copied: {commits} of its commits are made again"));
         }
