@@ -210,7 +210,7 @@ fn an_entity_lives_from_put_to_restore() {
     ok(data, &["rm", &id]);
     assert_ne!(ok(data, &["digest"]), before);
     assert_eq!(ok(data, &["ls"]), "");
-    assert!(ok(data, &["ls", "--deleted"]).contains(&id));
+    assert_eq!(ok_json(data, &["get", &id])["entities"][0]["deleted"], true);
     let refused = privstack(data, &["--json", "put", "task", &id, "title=no"]);
     assert_eq!(code(&refused), Some(1));
     assert_eq!(serde_json::from_slice::<Json>(&refused.stdout).unwrap()["error"]["code"], "deleted");

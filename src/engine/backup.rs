@@ -129,9 +129,13 @@ impl SyncEngine {
                     block = crate::wire::cut_suffix(bytes, vault_id, tip.seq)?.into();
                     commits.retain(|commit| commit.header.seq > tip.seq);
                 }
-                let follows = commits.first().is_some_and(|first| first.header.seq == tip.seq + 1 && first.header.prev == tip.hash);
+                let follows = commits
+                    .first()
+                    .is_some_and(|first| first.header.seq == tip.seq + 1 && first.header.prev == tip.hash);
                 if !follows {
-                    return Err(Error::invalid("the backup's commits do not continue those held here: it has another branch of a log"));
+                    return Err(Error::invalid(
+                        "the backup's commits do not continue those held here: it has another branch of a log",
+                    ));
                 }
                 self.append(key, commits, block, arrived);
                 Ok(())

@@ -58,7 +58,8 @@ impl SyncEngine {
             .iter()
             .filter_map(|(name, held)| {
                 let log = self.logs.get(self.log_names.get(name)?)?;
-                let parted = !held.forked && log.fork.is_none() && held.seq == log.stored.seq && held.hash != log.stored.hash;
+                let parted =
+                    !held.forked && log.fork.is_none() && held.seq == log.stored.seq && held.hash != log.stored.hash;
                 (parted && held.hash != Hash::ZERO).then_some(log.key)
             })
             .collect();
@@ -84,7 +85,8 @@ impl SyncEngine {
             return self.hang_up(link, Error::protocol("a log whose chain changes while it is compared"));
         }
         let seq = log.stored.seq.saturating_sub(back).max(1);
-        let read = Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
+        let read =
+            Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
         self.read(read, Wanted::Probe(key, link));
     }
 
@@ -170,7 +172,8 @@ impl SyncEngine {
         divergence.started = true;
         let key = divergence.key;
         let seq = divergence.theirs.first().map_or(1, |commit| commit.header.seq);
-        let read = Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
+        let read =
+            Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
         self.read(read, Wanted::Divergence);
     }
 
@@ -215,7 +218,9 @@ impl SyncEngine {
         let over = divergence.theirs.last().map_or(0, |commit| commit.header.seq);
         let end = match last {
             None => true,
-            Some(last) => last >= tip || (divergence.found.is_none() && last >= over) || (divergence.found.is_some() && !own),
+            Some(last) => {
+                last >= tip || (divergence.found.is_none() && last >= over) || (divergence.found.is_some() && !own)
+            }
         };
         if !end && let Some(last) = last {
             divergence.next = Some(last + 1);
@@ -476,10 +481,8 @@ impl SyncEngine {
                 }
             }
         }
-        let touched: BTreeSet<_> = commits
-            .iter()
-            .flat_map(|(key, commit)| commit.events.iter().map(|event| (key.ty, event.entity)))
-            .collect();
+        let touched: BTreeSet<_> =
+            commits.iter().flat_map(|(key, commit)| commit.events.iter().map(|event| (key.ty, event.entity))).collect();
         let pages = self.entities.pages_for(&touched);
         if !pages.is_empty() {
             return self.read_pages(pages);

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::calls::Asked;
 use super::io::{CallId, EntityEdit, Output, Reply};
 use super::layout::{self, TypeIx};
 use super::local::{Draft, read_page};
 use super::remote::Arrived;
 use super::{SyncEngine, Wanted};
-use super::calls::Asked;
 use crate::crdt::{Edit, EntityState, EntityView, EventAt, FieldValue, text_client_id};
 use crate::error::Result;
 use crate::policy::Invite;
@@ -242,9 +242,11 @@ fn imports(views: Vec<EntityView>) -> Vec<Import> {
                     }
                     FieldValue::Text(text, marks) => {
                         edits.push(Edit::TextInsert(field.clone(), 0, text));
-                        edits.extend(marks.into_iter().map(|mark| {
-                            Edit::TextMark(field.clone(), mark.at, mark.length, mark.key, mark.value)
-                        }));
+                        edits.extend(
+                            marks
+                                .into_iter()
+                                .map(|mark| Edit::TextMark(field.clone(), mark.at, mark.length, mark.key, mark.value)),
+                        );
                     }
                     FieldValue::Opaque(updates) => {
                         edits.extend(updates.into_iter().map(|bytes| Edit::Opaque(field.clone(), bytes)));

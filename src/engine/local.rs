@@ -73,7 +73,9 @@ impl SyncEngine {
         }
         let view = vault.membership.evaluate();
         match view.role(&self.me) {
-            None => Err(Error::new(ErrorCode::NotAuthorized, "this device is no member of its vault (any more, or yet)")),
+            None => {
+                Err(Error::new(ErrorCode::NotAuthorized, "this device is no member of its vault (any more, or yet)"))
+            }
             Some(_) if view.may_write(entity_type.as_str(), &self.me) => Ok(()),
             Some(role) => Err(Error::new(
                 ErrorCode::PolicyDenied,
@@ -230,7 +232,9 @@ fn canonical(edits: Vec<Edit>) -> Result<Vec<Edit>> {
                 Edit::Set(field, value) => Edit::Set(field, value.canonical()?),
                 Edit::Insert(field, item) => Edit::Insert(field, item.canonical()?),
                 Edit::Remove(field, item) => Edit::Remove(field, item.canonical()?),
-                Edit::TextMark(field, at, length, key, value) => Edit::TextMark(field, at, length, key, value.canonical()?),
+                Edit::TextMark(field, at, length, key, value) => {
+                    Edit::TextMark(field, at, length, key, value.canonical()?)
+                }
                 other => other,
             })
         })
@@ -268,4 +272,3 @@ pub fn read_page(rows: Rows) -> Option<Vec<(EntityId, EntityState)>> {
         None => None,
     }
 }
-

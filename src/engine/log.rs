@@ -288,7 +288,8 @@ impl Log {
 
 /// The numbers in which two validities of the same log differ, up to `tip`.
 pub fn changed(old: &Validity, new: &Validity, tip: u64) -> Vec<Range<u64>> {
-    let mut edges: Vec<u64> = (old.counts.iter().chain(&new.counts)).flat_map(|range| [range.start, range.end]).collect();
+    let mut edges: Vec<u64> =
+        (old.counts.iter().chain(&new.counts)).flat_map(|range| [range.start, range.end]).collect();
     edges.push(tip.saturating_add(1));
     edges.sort_unstable();
     edges.dedup();

@@ -397,7 +397,8 @@ impl SyncEngine {
 
     /// The store failed: nothing that is not on disk has happened. Everybody who waits is told.
     fn fail(&mut self, error: Error) {
-        let mut calls: Vec<CallId> = self.writes.drain(..).flat_map(|(_, landed)| landed.replies).map(|(id, _)| id).collect();
+        let mut calls: Vec<CallId> =
+            self.writes.drain(..).flat_map(|(_, landed)| landed.replies).map(|(id, _)| id).collect();
         calls.extend(self.local.drain(..).map(|parked| parked.call));
         calls.extend(std::mem::take(&mut self.asked).into_keys());
         calls.extend(self.settling.drain(..).map(|(id, ..)| id));

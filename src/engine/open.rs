@@ -70,7 +70,8 @@ impl SyncEngine {
                 return;
             }
             let next = opening.next.clone();
-            let all = |table| Read::Range { table, from: next, to: vec![0xff; 64], max_rows: usize::MAX, max_bytes: CHUNK };
+            let all =
+                |table| Read::Range { table, from: next, to: vec![0xff; 64], max_rows: usize::MAX, max_bytes: CHUNK };
             let read = match opening.step {
                 Step::Closed => return,
                 Step::Meta => all(Table::Meta),
@@ -85,9 +86,11 @@ impl SyncEngine {
                     }
                 },
                 Step::Replay => match opening.replay.front() {
-                    Some((key, from)) if opening.next.is_empty() => {
-                        Read::Floor { table: Table::Blocks, from: layout::log_prefix(*key), key: layout::block_row(*key, *from) }
-                    }
+                    Some((key, from)) if opening.next.is_empty() => Read::Floor {
+                        table: Table::Blocks,
+                        from: layout::log_prefix(*key),
+                        key: layout::block_row(*key, *from),
+                    },
                     Some((key, from)) => Read::Range {
                         table: Table::Blocks,
                         from: layout::block_row(*key, *from),
@@ -177,7 +180,10 @@ impl SyncEngine {
                 if format > layout::FORMAT {
                     return Err(Error::new(
                         ErrorCode::Version,
-                        format!("the store has format {format}, this version knows {}; update privstack", layout::FORMAT),
+                        format!(
+                            "the store has format {format}, this version knows {}; update privstack",
+                            layout::FORMAT
+                        ),
                     ));
                 }
             }

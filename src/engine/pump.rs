@@ -106,7 +106,9 @@ impl SyncEngine {
                 max_rows: usize::MAX,
                 max_bytes: READ_BYTES,
             },
-            false => Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, from) },
+            false => {
+                Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, from) }
+            }
         };
         self.read(read, Wanted::Pump(link, key));
         false
@@ -116,7 +118,8 @@ impl SyncEngine {
     fn next_for(&self, link: LinkId) -> Option<(LogKey, u64, bool)> {
         let session = self.sessions.get(&link)?;
         for ty in self.shared_types(&session.peer) {
-            let wanted = session.only.as_ref().is_none_or(|only| self.type_name(ty).is_some_and(|ty| only.contains(ty)));
+            let wanted =
+                session.only.as_ref().is_none_or(|only| self.type_name(ty).is_some_and(|ty| only.contains(ty)));
             for log in super::logs_of(&self.logs, ty) {
                 let theirs = session.theirs.get(&log.name);
                 if let Some(fork) = log.fork
@@ -186,13 +189,8 @@ impl SyncEngine {
         let (Some(log), Some(vault)) = (self.logs.get(&key), &self.vault) else { return };
         let (vault, name) = (vault.membership.vault(), log.name.clone());
         let upto = log.shared().seq;
-        let mut next = session
-            .sent
-            .get(&key)
-            .copied()
-            .unwrap_or(0)
-            .max(session.theirs.get(&name).map_or(0, |held| held.seq))
-            + 1;
+        let mut next =
+            session.sent.get(&key).copied().unwrap_or(0).max(session.theirs.get(&name).map_or(0, |held| held.seq)) + 1;
         if let Some((_, seq)) = rows.damaged.first().and_then(|row| layout::read_block_row(row).ok()) {
             if let Some(session) = self.sessions.get_mut(&link) {
                 session.stuck.insert(key);

@@ -91,7 +91,8 @@ impl SyncEngine {
             };
             let quota = session.over_quota.len() as u64;
             if quota > 0 {
-                let message = "its commits wait, for the quarantine of their log is full; an Admin has to settle it".into();
+                let message =
+                    "its commits wait, for the quarantine of their log is full; an Admin has to settle it".into();
                 reasons.push(about(Reason::Quota, quota, message));
             }
             if peer.behind > 0 {

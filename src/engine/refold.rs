@@ -147,12 +147,17 @@ impl SyncEngine {
             max_bytes: CHUNK,
         };
         if refold.finding {
-            let Some((key, from, to)) = refold.stale.ranges.iter().find(|(key, ..)| !refold.stale.all.contains(&key.ty)).copied()
+            let Some((key, from, to)) =
+                refold.stale.ranges.iter().find(|(key, ..)| !refold.stale.all.contains(&key.ty)).copied()
             else {
                 return self.refold_types();
             };
             // The block that holds `from` may start before it: whole logs are small beside being sure.
-            let start = if refold.next.is_empty() { layout::block_row(key, from.saturating_sub(1_000)) } else { refold.next.clone() };
+            let start = if refold.next.is_empty() {
+                layout::block_row(key, from.saturating_sub(1_000))
+            } else {
+                refold.next.clone()
+            };
             let read = read(start, layout::block_row(key, to));
             return self.read(read, Wanted::Refold);
         }

@@ -100,7 +100,10 @@ impl SyncEngine {
         }
         let name = header.log.entity_type.as_str();
         if !vault.policy.can_receive(name, &peer) || !vault.policy.can_send(name, &self.me) {
-            return Err(Error::new(ErrorCode::PolicyDenied, format!("{peer} sent `{name}`, which may not be exchanged with it")));
+            return Err(Error::new(
+                ErrorCode::PolicyDenied,
+                format!("{peer} sent `{name}`, which may not be exchanged with it"),
+            ));
         }
         if let Some(session) = self.sessions.get_mut(&link) {
             session.note_has(&header.log, header.last_seq());
@@ -259,7 +262,8 @@ impl SyncEngine {
     /// Whether a copy does not count: its original does, or a lower copy of it.
     fn gives_way(&self, log: &Log, copy: &Copied) -> bool {
         let author = log.name.id.author;
-        let original = LogName { entity_type: log.name.entity_type.clone(), id: LogId { author, epoch: copy.of.epoch } };
+        let original =
+            LogName { entity_type: log.name.entity_type.clone(), id: LogId { author, epoch: copy.of.epoch } };
         let counts = copy.original == Original::Held
             && (self.log_names.get(&original).and_then(|key| self.logs.get(key)))
                 .is_some_and(|log| log.validity.is_valid(copy.of.seq));
@@ -320,7 +324,8 @@ impl SyncEngine {
             }
         }
         for (key, seq) in reads {
-            let read = Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
+            let read =
+                Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
             self.read(read, Wanted::HashAt(key, seq));
         }
     }
@@ -433,7 +438,8 @@ impl SyncEngine {
         if seq <= 1 {
             return self.roll_back(key, Tip::START, 0);
         }
-        let read = Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq - 1) };
+        let read =
+            Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq - 1) };
         self.read(read, Wanted::RollBack(key, seq));
     }
 

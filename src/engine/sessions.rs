@@ -285,7 +285,19 @@ impl SyncEngine {
     fn message(&mut self, link: LinkId, message: Message, bytes: usize) -> Result<()> {
         let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
         let open = session.stage == Stage::Open;
-        if session.parts.is_open() && !matches!(message, Message::EventBatch(EventBatchMessage::Part { .. }) | Message::Ping(_) | Message::Pong(_) | Message::EventAck(_) | Message::SyncRequest(_) | Message::SyncState(_) | Message::Subscribe(_) | Message::Error(_)) {
+        if session.parts.is_open()
+            && !matches!(
+                message,
+                Message::EventBatch(EventBatchMessage::Part { .. })
+                    | Message::Ping(_)
+                    | Message::Pong(_)
+                    | Message::EventAck(_)
+                    | Message::SyncRequest(_)
+                    | Message::SyncState(_)
+                    | Message::Subscribe(_)
+                    | Message::Error(_)
+            )
+        {
             return Err(Error::protocol("another batch between the parts of a block"));
         }
         match message {
@@ -318,7 +330,8 @@ impl SyncEngine {
                 Ok(())
             }
             Message::Pong(_) => Ok(()),
-            Message::EventBatch(EventBatchMessage::Items(items)) | Message::EventNotify(EventNotifyMessage { items }) => {
+            Message::EventBatch(EventBatchMessage::Items(items))
+            | Message::EventNotify(EventNotifyMessage { items }) => {
                 session.receiving.received(bytes)?;
                 self.guard_items(link, &items)?;
                 self.items(link, items, bytes)?;
@@ -559,7 +572,8 @@ impl SyncEngine {
                 continue;
             }
             if session.connected && session.next_check <= now {
-                session.next_check = now.saturating_add(self.config.resync_interval_ms.saturating_mul(1_000).max(1_000_000));
+                session.next_check =
+                    now.saturating_add(self.config.resync_interval_ms.saturating_mul(1_000).max(1_000_000));
                 session.ask_again |= session.initiator;
             }
             if session.connected && session.ask_again && session.request.is_none() && self.job.is_none() {
@@ -595,4 +609,3 @@ pub fn not_authorized() -> Error {
 fn version_error() -> Error {
     Error::new(ErrorCode::Version, "the other device speaks another version of the protocol; update privstack on both")
 }
-

@@ -122,7 +122,9 @@ impl SyncEngine {
                 self.send_entries(link, message.id, &differ);
                 Ok(())
             }
-            SyncState::Entries { types, entries, .. } if types.is_empty() && message.id == 0 => self.probe(link, entries),
+            SyncState::Entries { types, entries, .. } if types.is_empty() && message.id == 0 => {
+                self.probe(link, entries)
+            }
             SyncState::Entries { types, entries, last } => {
                 if session.exchange.id != message.id {
                     return Err(Error::protocol("entries that nobody asked for"));
@@ -294,10 +296,11 @@ impl SyncEngine {
     }
 
     fn settle_forced(&mut self) {
-        let (done, waiting): (Vec<Forced>, Vec<Forced>) = std::mem::take(&mut self.forced).into_iter().partition(|forced| {
-            let synced = |link: &LinkId| self.sessions.get(link).is_none_or(|session| self.in_sync(session));
-            forced.failed || (forced.waiting.is_empty() && forced.links.iter().all(synced))
-        });
+        let (done, waiting): (Vec<Forced>, Vec<Forced>) =
+            std::mem::take(&mut self.forced).into_iter().partition(|forced| {
+                let synced = |link: &LinkId| self.sessions.get(link).is_none_or(|session| self.in_sync(session));
+                forced.failed || (forced.waiting.is_empty() && forced.links.iter().all(synced))
+            });
         self.forced = waiting;
         for forced in done {
             if forced.failed {

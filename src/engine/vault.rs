@@ -12,8 +12,8 @@ use super::{SyncEngine, Vault};
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::{AddMember, Genesis, Invite, Membership, Op, PolicyKind, SyncRole, root_keypair, sync_policy};
 use crate::store::Table;
-use crate::types::limits::MAX_DEVICE_NAME_BYTES;
 use crate::types::codec::put_bytes;
+use crate::types::limits::MAX_DEVICE_NAME_BYTES;
 use crate::types::{Epoch, PeerId, VaultId};
 
 impl SyncEngine {
@@ -91,7 +91,11 @@ impl SyncEngine {
                 ));
             }
             let place = vault.membership.len();
-            let op = vault.membership.add_member(&self.config.keypair, AddMember { peer, role, name: String::new() }, hlc)?;
+            let op = vault.membership.add_member(
+                &self.config.keypair,
+                AddMember { peer, role, name: String::new() },
+                hlc,
+            )?;
             arrived.batch.put(Table::Membership, layout::membership_row(place), &op.encoded()[..]);
             arrived.landed.tell.push((crate::wire::Item::Membership(op.encoded().clone()), None));
             arrived.landed.events.push(SyncEvent::PairingCompleted(peer));
@@ -157,7 +161,9 @@ impl SyncEngine {
     fn learn_inviter(&mut self, invite: &Invite) -> Result<()> {
         for address in &invite.addresses {
             // An address ends in the peer id of whom it leads to.
-            let Some(peer) = address.rsplit("/p2p/").next().and_then(|peer| peer.parse::<PeerId>().ok()) else { continue };
+            let Some(peer) = address.rsplit("/p2p/").next().and_then(|peer| peer.parse::<PeerId>().ok()) else {
+                continue;
+            };
             if peer != self.me {
                 self.add_peer(peer, vec![address.clone()]);
             }

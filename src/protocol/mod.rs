@@ -8,8 +8,8 @@ mod window;
 
 pub use crate::types::limits::MAX_BATCH_SIZE;
 pub use crate::wire::{
-    ErrorMessage, EventAckMessage, EventBatchMessage, EventNotifyMessage, HelloAckMessage, HelloMessage, PROTOCOL_VERSION,
-    SubscribeMessage, SyncRequestMessage, SyncStateMessage,
+    ErrorMessage, EventAckMessage, EventBatchMessage, EventNotifyMessage, HelloAckMessage, HelloMessage,
+    PROTOCOL_VERSION, SubscribeMessage, SyncRequestMessage, SyncStateMessage,
 };
 pub use parts::Parts;
 pub use summary::{Frontier, Held, digest, entries_of, summarize, type_digest};

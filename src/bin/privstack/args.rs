@@ -105,14 +105,11 @@ pub enum Command {
         #[arg(long = "type", value_name = "TYPE")]
         entity_type: Option<EntityType>,
     },
-    /// List entities.
+    /// List the entities that are not deleted.
     Ls {
         /// Those of one type.
         #[arg(value_name = "TYPE")]
         entity_type: Option<EntityType>,
-        /// Deleted ones too.
-        #[arg(long)]
-        deleted: bool,
     },
     /// Delete an entity; `restore` brings it back.
     Rm {

@@ -94,7 +94,7 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
             let found = answer.get("entities").and_then(Json::as_array);
             found.into_iter().flatten().try_for_each(show::entity)
         }),
-        Command::Ls { entity_type, deleted } => session.list(entity_type.as_ref().map(EntityType::as_str), deleted),
+        Command::Ls { entity_type } => session.list(entity_type.as_ref().map(EntityType::as_str)),
         Command::Rm { id, entity_type } => session.show(about("rm", id, entity_type), |_| Ok(())),
         Command::Restore { id, entity_type } => session.show(about("restore", id, entity_type), |_| Ok(())),
         Command::History { id } => session.show(json!({ "cmd": "history", "entity": id.to_string() }), show::history),
@@ -226,15 +226,9 @@ impl Session {
         Ok(0)
     }
 
-    fn list(&mut self, entity_type: Option<&str>, deleted: bool) -> Result<u8, Failure> {
+    fn list(&mut self, entity_type: Option<&str>) -> Result<u8, Failure> {
         let json = self.json;
-        for_each_entity(self, entity_type, |entity| {
-            match entity.get("deleted").and_then(Json::as_bool) == Some(true) && !deleted {
-                true => Ok(()),
-                false if json => print_json(entity),
-                false => show::entity_line(entity),
-            }
-        })?;
+        for_each_entity(self, entity_type, |entity| if json { print_json(entity) } else { show::entity_line(entity) })?;
         Ok(0)
     }
 

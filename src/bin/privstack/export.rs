@@ -78,7 +78,7 @@ pub fn export(
     match options.format {
         Format::Md => {
             let mut notes = Notes { folder, options, taken: HashSet::new() };
-            for_each_visible(client, |entity| {
+            for_each_entity(client, None, |entity| {
                 report.with_marks += u64::from(entity.get("marks").is_some());
                 match notes.write(entity) {
                     Ok(()) => {
@@ -96,7 +96,7 @@ pub fn export(
         }
         Format::Json | Format::Jsonl => {
             let mut records = Records { folder, options, taken: HashSet::new(), open: None };
-            for_each_visible(client, |entity| {
+            for_each_entity(client, None, |entity| {
                 report.files += u64::from(records.write(entity)?);
                 report.entities += 1;
                 progress(Step::Done(report.entities));
@@ -106,13 +106,6 @@ pub fn export(
         }
     }
     Ok(report)
-}
-
-fn for_each_visible(client: &mut dyn Client, mut take: impl FnMut(&Json) -> Result<()>) -> Result<()> {
-    for_each_entity(client, None, |entity| match entity.get("deleted").and_then(Json::as_bool) {
-        Some(true) => Ok(()),
-        _ => take(entity),
-    })
 }
 
 fn text<'a>(json: &'a Json, name: &str) -> &'a str {

@@ -327,7 +327,7 @@ fn edit(op: &Json) -> Result<Edit> {
     })
 }
 
-/// Asks for entities page by page and hands each to `take`.
+/// Asks for the entities that are not deleted, page by page, and hands each to `take`.
 pub fn for_each_entity(
     client: &mut dyn Client,
     entity_type: Option<&str>,

@@ -25,9 +25,8 @@ fn when(json: &Json, name: &str) -> String {
 pub fn entity_line(entity: &Json) -> Result<()> {
     let fields = entity.get("fields");
     let title = ["title", "name", "path"].iter().find_map(|name| fields?.get(name)?.as_str()).unwrap_or_default();
-    let deleted = if entity.get("deleted").and_then(Json::as_bool) == Some(true) { "  (deleted)" } else { "" };
     let title = shorten(&clean(title), 80);
-    line(format!("{}  {}  {title}{deleted}", text(entity, "id"), clean(text(entity, "type"))).trim_end())
+    line(format!("{}  {}  {title}", text(entity, "id"), clean(text(entity, "type"))).trim_end())
 }
 
 /// One entity with all its fields.

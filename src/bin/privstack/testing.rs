@@ -58,7 +58,7 @@ impl Engine for Memory {
             Call::List { entity_type, after, limit } => Reply::Entities(
                 entities
                     .values()
-                    .filter(|view| entity_type.as_ref().is_none_or(|name| *name == view.entity_type))
+                    .filter(|view| !view.deleted && entity_type.as_ref().is_none_or(|name| *name == view.entity_type))
                     .filter(|view| after.as_ref().is_none_or(|key| *key < (view.entity_type.clone(), view.id)))
                     .take(limit)
                     .cloned()
