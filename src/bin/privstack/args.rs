@@ -1,0 +1,186 @@
+//! The words of the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use privstack_sync::types::{EntityId, EntityType, PeerId};
+
+use crate::export::Format;
+use crate::request::{Policy, Role};
+
+/// Keeps a vault of notes, tasks and the like the same on all your devices, with no server that can read it.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not in sync (`sync`), 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "privstack", version, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// The data folder of this device.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Print machine-readable JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a device and a new vault; prints its PeerId and shows the 24 recovery words once.
+    Init {
+        /// This device's name.
+        #[arg(long)]
+        name: String,
+        /// The vault's rules.
+        #[arg(long, value_enum, default_value_t)]
+        policy: Policy,
+        /// Write the recovery words into this new file instead of showing them.
+        #[arg(long, value_name = "FILE")]
+        recovery_file: Option<PathBuf>,
+    },
+    /// Print this device's PeerId, making a device without a vault if there is none.
+    Id {
+        /// The name of a device that is made now.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// On an Admin device: sign a device into the vault; prints an invite for it.
+    Invite {
+        /// The device, as its `id` prints it.
+        #[arg(value_name = "PEERID")]
+        peer: PeerId,
+        /// What it may do.
+        #[arg(long, value_enum, default_value_t)]
+        role: Role,
+    },
+    /// On that device: join the vault; its own data, if any, comes along.
+    Join {
+        /// The invite; `@FILE` reads it from a file, `-` from standard input.
+        invite: String,
+    },
+    /// Stay on the network and keep in sync, until Ctrl-C.
+    Run {
+        /// Listen on this multiaddress (may be repeated).
+        #[arg(long, value_name = "MULTIADDR")]
+        listen: Vec<String>,
+        /// Keep a link to the device at this multiaddress (may be repeated).
+        #[arg(long, value_name = "MULTIADDR")]
+        peer: Vec<String>,
+        /// Neither look for devices on the local network nor be found there.
+        #[arg(long)]
+        no_mdns: bool,
+    },
+    /// Sync until nothing is owed either way, then end.
+    Sync {
+        /// With the device at this multiaddress (may be repeated); else with all that are found.
+        #[arg(long, value_name = "MULTIADDR")]
+        peer: Vec<String>,
+        /// Give up after so many seconds.
+        #[arg(long, value_name = "S", default_value_t = crate::sync::DEFAULT_LIMIT.as_secs_f64())]
+        timeout: f64,
+        /// Neither look for devices on the local network nor be found there.
+        #[arg(long)]
+        no_mdns: bool,
+    },
+    /// Write fields of an entity: put TYPE [ID] FIELD-OP...; prints its id.
+    ///
+    /// A FIELD-OP is one of: F=V (set; V is JSON where it parses, else a string), F! (clear), F+=N (count), F+:V
+    /// (insert into a set), F-:V (remove from it), F@POS+TEXT and F@POS-LEN (text; in UTF-16 units), F<FILE (opaque
+    /// bytes).
+    Put {
+        /// Its type, such as `note`.
+        #[arg(value_name = "TYPE")]
+        entity_type: EntityType,
+        /// Its id if it is there already, then what to change.
+        #[arg(value_name = "ID|FIELD-OP", required = true)]
+        words: Vec<String>,
+    },
+    /// Show an entity.
+    Get {
+        /// Its id.
+        id: EntityId,
+        /// Its type, where several types have this id.
+        #[arg(long = "type", value_name = "TYPE")]
+        entity_type: Option<EntityType>,
+    },
+    /// List the entities that are not deleted.
+    Ls {
+        /// Those of one type.
+        #[arg(value_name = "TYPE")]
+        entity_type: Option<EntityType>,
+    },
+    /// Delete an entity; `restore` brings it back.
+    Rm {
+        /// Its id.
+        id: EntityId,
+        /// Its type, where several types have this id.
+        #[arg(long = "type", value_name = "TYPE")]
+        entity_type: Option<EntityType>,
+    },
+    /// Bring a deleted entity back with all its fields.
+    Restore {
+        /// Its id.
+        id: EntityId,
+        /// Its type, where several types have this id.
+        #[arg(long = "type", value_name = "TYPE")]
+        entity_type: Option<EntityType>,
+    },
+    /// Show every change of an entity, oldest first.
+    History {
+        /// Its id.
+        id: EntityId,
+    },
+    /// Import files and folders: Markdown, JSON, JSON Lines. The same file updates the same entity.
+    Import {
+        /// Files, or folders with files.
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+        /// The type of what names none.
+        #[arg(long = "type", value_name = "TYPE")]
+        entity_type: Option<EntityType>,
+    },
+    /// Export all entities into a folder, in a form that `import` reads.
+    Export {
+        /// The folder.
+        dir: PathBuf,
+        /// Markdown files, one JSON array a type, or one file of JSON Lines a type.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+        /// Write over files that are in the way.
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Write the whole vault into a file, without the device's key.
+    Backup {
+        /// The file; an older backup is replaced.
+        file: PathBuf,
+    },
+    /// Read a backup: into an empty folder as a new device, elsewhere to merge.
+    RestoreBackup {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Show this device's state.
+    Status,
+    /// Show the known devices.
+    Peers,
+    /// Show why something is not in sync.
+    Explain {
+        /// Only this entity.
+        id: Option<EntityId>,
+    },
+    /// Print one hash of the whole visible state: equal on devices that show the same.
+    Digest,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_the_command_line_do_not_contradict_each_other() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}
