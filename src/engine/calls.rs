@@ -29,6 +29,14 @@ pub enum Asked {
     Backup(Backup),
 }
 
+/// A call that waits until own logs have come so far.
+#[derive(Debug)]
+pub struct Settling {
+    pub call: CallId,
+    level: Level,
+    tips: Vec<(LogKey, u64)>,
+}
+
 impl SyncEngine {
     pub(super) fn call(&mut self, id: CallId, call: Call) {
         if self.asked.len() >= MAX_ASKED {
@@ -108,7 +116,7 @@ impl SyncEngine {
                 let own = self.logs.values().filter(|log| log.name.id.author == self.me);
                 let tips = own.map(|log| (log.key, log.tip.seq)).collect();
                 if self.local.is_empty() {
-                    self.settling.push((id, level, tips));
+                    self.settling.push(Settling { call: id, level, tips });
                 } else {
                     self.held_calls.push((id, Call::Settled(level)));
                 }
@@ -324,16 +332,15 @@ impl SyncEngine {
                 self.take_open(Input::Call(id, call));
             }
         }
-        let settling = std::mem::take(&mut self.settling);
-        for (call, level, tips) in settling {
-            let reached = tips.iter().all(|(key, seq)| match level {
+        for settling in std::mem::take(&mut self.settling) {
+            let reached = settling.tips.iter().all(|(key, seq)| match settling.level {
                 Level::Disk => self.logs.get(key).is_none_or(|log| log.stored.seq >= *seq),
                 Level::Peer => self.delivered_to_any(*key) >= *seq,
             });
             if reached {
-                self.out.push(Output::Reply(call, Ok(Reply::Done)));
+                self.out.push(Output::Reply(settling.call, Ok(Reply::Done)));
             } else {
-                self.settling.push((call, level, tips));
+                self.settling.push(settling);
             }
         }
     }

@@ -4,6 +4,7 @@
 //! meet. The author of the log takes the peer's chain where nobody can have its own, and makes its commits again in a
 //! new epoch; in all other cases the two blocks after the last common commit are a proof that everybody keeps.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -69,8 +70,8 @@ impl SyncEngine {
     }
 
     fn start_compare(&mut self, link: LinkId, key: LogKey) {
-        if !self.compares.contains_key(&key) {
-            self.compares.insert(key, Compare { link, step: 0 });
+        if let Entry::Vacant(place) = self.compares.entry(key) {
+            place.insert(Compare { link, step: 0 });
             self.compare_step(key);
         }
     }

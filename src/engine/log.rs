@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::layout::LogKey;
 use crate::error::{Error, Result};
-use crate::policy::{LogFacts, Membership, Refusal, Validity, valid};
+use crate::policy::{LogFacts, Membership, Validity, valid};
 use crate::types::codec::{Reader, put_varint};
 use crate::types::limits::MAX_HEADS;
 use crate::types::{Commit, Epoch, Hash, HybridTimestamp, LogName, PeerId, StandsFor};
@@ -192,11 +192,6 @@ impl Log {
     /// Commits held that do not count.
     pub fn quarantined(&self) -> u64 {
         self.validity.refused.iter().map(|(range, _)| range.end - range.start).sum()
-    }
-
-    /// Why a commit held does not count.
-    pub fn refusal(&self, seq: u64) -> Option<Refusal> {
-        self.validity.refusal(seq)
     }
 
     /// The row of this log.

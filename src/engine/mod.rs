@@ -148,7 +148,7 @@ pub struct SyncEngine {
     recent: pump::Recent,
     local: VecDeque<local::Parked>,
     asked: BTreeMap<CallId, calls::Asked>,
-    settling: Vec<(CallId, Level, Vec<(LogKey, u64)>)>,
+    settling: Vec<calls::Settling>,
     /// Calls that wait for the local writes before them.
     held_calls: Vec<(CallId, Call)>,
     forced: Vec<sync::Forced>,
@@ -401,7 +401,7 @@ impl SyncEngine {
             self.writes.drain(..).flat_map(|(_, landed)| landed.replies).map(|(id, _)| id).collect();
         calls.extend(self.local.drain(..).map(|parked| parked.call));
         calls.extend(std::mem::take(&mut self.asked).into_keys());
-        calls.extend(self.settling.drain(..).map(|(id, ..)| id));
+        calls.extend(self.settling.drain(..).map(|settling| settling.call));
         calls.extend(self.held_calls.drain(..).map(|(id, _)| id));
         calls.extend(self.forced.drain(..).map(|forced| forced.call));
         for input in self.held.drain(..) {

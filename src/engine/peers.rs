@@ -36,7 +36,7 @@ pub struct Peer {
     pub clock_offset: Option<i64>,
     /// When to dial it next, 0: at once; and the wait after that.
     pub dial_at: u64,
-    backoff: u64,
+    pub backoff: u64,
     /// A dial is under way.
     pub dialling: bool,
     /// What the last attempt said.
@@ -151,13 +151,13 @@ impl SyncEngine {
         }
     }
 
-    /// A session ended, or was refused: dial again soon, but not at once.
-    pub(super) fn redial_later(&mut self, peer: PeerId, refused: bool) {
+    /// A link ended: dial again soon, but not at once. The wait grows until a session has been in sync.
+    pub(super) fn redial_later(&mut self, peer: PeerId) {
         let jitter = self.entropy.below(1_000);
         let now = self.now.mono;
         let Some(known) = self.peers.get_mut(&peer) else { return };
         known.dialling = false;
-        known.backoff = if refused { (known.backoff * 2).clamp(10 * MIN_BACKOFF, MAX_BACKOFF) } else { MIN_BACKOFF };
+        known.backoff = (known.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
         known.dial_at = now + known.backoff / 2 + known.backoff / 2 * jitter / 1_000;
     }
 

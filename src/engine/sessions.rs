@@ -242,8 +242,7 @@ impl SyncEngine {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.failure = Some(error.to_string());
         }
-        self.close(link, error.clone());
-        self.redial_later(peer, true);
+        self.close(link, error);
     }
 
     fn close(&mut self, link: LinkId, error: Error) {
@@ -257,7 +256,7 @@ impl SyncEngine {
         if let Some(peer) = self.peers.get_mut(&session.peer) {
             peer.last_seen = Some(self.now.wall);
         }
-        self.redial_later(session.peer, !session.connected);
+        self.redial_later(session.peer);
         if session.connected {
             self.store_peer(session.peer);
             self.out.push(Output::Emit(SyncEvent::PeerDisconnected(session.peer)));
@@ -319,7 +318,6 @@ impl SyncEngine {
                     known.failure = Some(text.clone());
                 }
                 self.close(link, Error::new(error.code, text));
-                self.redial_later(peer, true);
                 Ok(())
             }
             _ if !open => Err(not_authorized()),

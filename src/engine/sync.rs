@@ -255,6 +255,9 @@ impl SyncEngine {
             let peer = session.peer;
             if complete && !session.complete {
                 self.last_sync = Some(self.now.wall);
+                if let Some(known) = self.peers.get_mut(&peer) {
+                    known.backoff = 0;
+                }
                 self.out.push(Output::Emit(SyncEvent::SyncCompleted(peer)));
             }
             if let Some(session) = self.sessions.get_mut(&link) {

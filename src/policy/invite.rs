@@ -258,6 +258,7 @@ fn from_base64url(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use crate::test;
     use proptest::prelude::*;
 
     use super::super::op::AddMember;

@@ -328,6 +328,7 @@ fn read_policy(byte: u8) -> Result<PolicyKind> {
 
 #[cfg(test)]
 mod tests {
+    use crate::test;
     use proptest::prelude::*;
 
     use super::super::tests::{genesis, key};

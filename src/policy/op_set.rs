@@ -80,6 +80,7 @@ fn place(number: usize) -> (usize, usize, u32) {
 
 #[cfg(test)]
 mod tests {
+    use crate::test;
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;

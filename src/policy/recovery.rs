@@ -58,6 +58,7 @@ pub fn root_keypair(entropy: &Zeroizing<[u8; 32]>) -> Keypair {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test;
 
     #[test]
     fn words_read_back_also_when_typed_carelessly() {

@@ -114,6 +114,7 @@ pub(super) fn not_for_us(recipient: &PeerId) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test;
 
     const VAULT: VaultId = VaultId([9; 32]);
 

@@ -1,5 +1,6 @@
 //! The membership log and `valid` as a whole: rules, properties on random DAGs, hostile input.
 
+use crate::test;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 

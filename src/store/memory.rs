@@ -98,6 +98,7 @@ impl Store for MemoryStore {
 
 #[cfg(test)]
 mod tests {
+    use crate::test;
     use std::cell::RefCell;
     use std::collections::BTreeMap;
     use std::rc::Rc;

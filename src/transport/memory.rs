@@ -247,6 +247,7 @@ impl Drop for MemoryTransport {
 
 #[cfg(test)]
 mod tests {
+    use crate::test;
     use futures::FutureExt;
 
     use super::*;

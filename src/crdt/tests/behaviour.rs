@@ -1,5 +1,6 @@
 //! What the rules mean for people.
 
+use crate::test;
 use proptest::prelude::*;
 
 use super::world::{Device, name, view, visible};

@@ -1,5 +1,6 @@
 //! Bytes from anywhere never panic.
 
+use crate::test;
 use proptest::prelude::*;
 
 use super::order::{AUTHORS, Only, apply_in, log};

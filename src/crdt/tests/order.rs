@@ -1,5 +1,6 @@
 //! Any order, duplication and batching of the same events gives the same bytes.
 
+use crate::test;
 use proptest::prelude::*;
 
 use super::world::{bytes, log_id, name, table, view, visible};

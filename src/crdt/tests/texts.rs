@@ -1,5 +1,6 @@
 //! Texts: edits, merging, quarantine, forked logs, hostile updates.
 
+use crate::test;
 use proptest::prelude::*;
 use yrs::updates::decoder::Decode;
 use yrs::{ClientID, Doc, GetString, OffsetKind, Options, Text, Transact, Update};
@@ -252,7 +253,7 @@ proptest! {
             let seq = kept.written.len() as u64 + 1;
             let hlc = HybridTimestamp(number as u64);
             let at = EventAt { log: kept.own, seq, index: 0, hlc, commit: 0, counts: true };
-            let ops = kept.state.prepare_in(&[edit.clone()], &at, &kept.logs, &mut session).unwrap();
+            let ops = kept.state.prepare_in(std::slice::from_ref(&edit), &at, &kept.logs, &mut session).unwrap();
             prop_assert_eq!(&ops, &kept.state.prepare(&[edit], &at, &kept.logs, kept.client()).unwrap());
             if what == 4 || ops.is_empty() {
                 // The write failed: what was prepared never comes to be.

@@ -105,6 +105,7 @@ impl AddressBook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test;
 
     #[test]
     fn the_way_is_told_from_the_address() {

@@ -26,6 +26,7 @@ pub fn from_libp2p(peer: &libp2p::PeerId) -> Result<PeerId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test;
 
     #[test]
     fn a_device_has_the_same_name_here_and_in_libp2p() {

@@ -253,6 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
 #[cfg(test)]
 mod tests {
+    use crate::test;
     use std::cell::RefCell;
     use std::io;
     use std::rc::Rc;

@@ -251,6 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Copy + Eq + Hash> Links<S, C> {
 
 #[cfg(test)]
 mod tests {
+    use crate::test;
     use std::cell::Cell;
     use std::io;
     use std::pin::Pin;
