@@ -111,6 +111,7 @@ impl SyncEngine {
     pub(super) fn add_peer(&mut self, peer: PeerId, addresses: Vec<String>) {
         let known = self.peers.entry(peer).or_default();
         known.wanted = true;
+        known.dialling = false; // the new addresses are tried beside those that are dialled now
         known.dial_at = 0;
         known.backoff = 0;
         known.learn(addresses);
@@ -133,6 +134,7 @@ impl SyncEngine {
         let new = addresses.iter().any(|address| !known.addresses.contains(address));
         known.learn(addresses);
         if new {
+            known.dialling = false;
             known.dial_at = 0;
             known.backoff = 0;
         }

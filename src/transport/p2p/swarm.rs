@@ -47,6 +47,8 @@ pub struct P2pTransport<D: Discovery> {
     links: Links<Stream, ConnectionId>,
     connections: HashMap<ConnectionId, Connection>,
     dialling: HashMap<ConnectionId, String>,
+    /// Dials of known peers under way, and where they go: a new address is tried beside them at once.
+    attempts: HashMap<ConnectionId, (PeerId, Vec<Multiaddr>)>,
     listeners: HashMap<ListenerId, String>,
     book: AddressBook,
     me: libp2p::PeerId,
@@ -86,6 +88,7 @@ impl<D: Discovery> P2pTransport<D> {
             swarm,
             connections: HashMap::new(),
             dialling: HashMap::new(),
+            attempts: HashMap::new(),
             listeners: HashMap::new(),
             book: AddressBook::default(),
             me,
@@ -221,6 +224,7 @@ impl<D: Discovery> P2pTransport<D> {
             SwarmEvent::Behaviour(BehaviourEvent::Discovery(event)) => self.on_found(D::found(event)),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.dialling.remove(&connection_id);
+                self.attempts.remove(&connection_id);
                 if let Ok(peer) = identity::from_libp2p(&peer_id) {
                     self.on_connected(connection_id, peer, &endpoint);
                 }
@@ -231,7 +235,12 @@ impl<D: Discovery> P2pTransport<D> {
             }
             SwarmEvent::OutgoingConnectionError { peer_id, connection_id, error } => {
                 let address = self.dialling.remove(&connection_id);
-                self.on_dial_error(peer_id, address, &error);
+                let attempt = self.attempts.remove(&connection_id);
+                // Another dial of the same peer is still under way: that one is reported.
+                let others = attempt.is_some_and(|(peer, _)| self.attempts.values().any(|(other, _)| *other == peer));
+                if address.is_some() || !others {
+                    self.on_dial_error(peer_id, address, &error);
+                }
             }
             SwarmEvent::NewListenAddr { address, .. } => {
                 self.events.push_back(TransportEvent::Listening(self.with_peer(address)));
@@ -408,10 +417,21 @@ impl<D: Discovery> P2pTransport<D> {
             bad.insert(0, "no address is known where it could be reached".into());
             return Err(bad.join("; "));
         }
-        let options = DialOpts::peer_id(name).condition(PeerCondition::NotDialing).addresses(addresses).build();
+        let under_way: Vec<&Multiaddr> =
+            self.attempts.values().filter(|(other, _)| *other == peer).flat_map(|(_, addresses)| addresses).collect();
+        addresses.retain(|address| !under_way.contains(&address));
+        if addresses.is_empty() {
+            return Ok(()); // already on its way: that dial will be reported
+        }
+        let options =
+            DialOpts::peer_id(name).condition(PeerCondition::Disconnected).addresses(addresses.clone()).build();
+        let id = options.connection_id();
         match self.swarm.dial(options) {
-            // Already on its way: that dial will be reported.
-            Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => Ok(()),
+            Ok(()) => {
+                self.attempts.insert(id, (peer, addresses));
+                Ok(())
+            }
+            Err(DialError::DialPeerConditionFalse(_)) => Ok(()),
             Err(error) => Err(describe(&error)),
         }
     }
