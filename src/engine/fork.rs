@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::protocol::Frontier;
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
-use crate::types::limits::MAX_FRAME_BYTES;
 use crate::types::{Commit, Dot, EntityId, Event, FieldKind, FieldName, FieldOp, Hash, LogName, Seen, StandsFor};
 use crate::wire::*;
 
@@ -418,9 +417,7 @@ impl SyncEngine {
         let Some((_, row)) = rows.rows.into_iter().next() else { return };
         let mut reader = Reader::new(&row);
         let proof = reader.bytes(usize::MAX, "a block").and_then(|a| Ok((a, reader.bytes(usize::MAX, "a block")?)));
-        if let Ok((ours, theirs)) = proof
-            && ours.len() + theirs.len() + 16 <= MAX_FRAME_BYTES
-        {
+        if let Ok((ours, theirs)) = proof {
             self.send_items(link, std::iter::once(Item::Fork(ours.into(), theirs.into())));
         }
         let (Some(log), Some(session)) = (self.logs.get(&key), self.sessions.get_mut(&link)) else { return };

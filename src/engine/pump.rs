@@ -13,7 +13,7 @@ use crate::wire::*;
 
 /// Bytes of items in one frame: what a full block and its framing take fits.
 pub const FRAME_FILL: usize = 62 << 10;
-/// Bytes of one large block in one frame.
+/// Bytes of one large item in one frame.
 const PART_BYTES: usize = 56 << 10;
 /// Bytes read for a peer at once.
 const READ_BYTES: usize = 256 << 10;
@@ -242,14 +242,7 @@ impl SyncEngine {
         session.sent_events += events;
         session.complete = false;
         if block.len() > FRAME_FILL {
-            let total = block.len() as u32;
-            let parts = block.len().div_ceil(PART_BYTES);
-            for (place, part) in block.chunks(PART_BYTES).enumerate() {
-                let message = Message::EventBatch(EventBatchMessage::Part { total, bytes: part.to_vec() });
-                let carries = if place + 1 == parts { Carries::Commits(key, last) } else { Carries::Other };
-                self.send_counted(link, &message, carries);
-            }
-            return;
+            return self.send_parts(link, &Item::Block(block), Carries::Commits(key, last));
         }
         let items = vec![Item::Block(block)];
         let message = match live {
@@ -257,6 +250,23 @@ impl SyncEngine {
             false => Message::EventBatch(EventBatchMessage::Items(items)),
         };
         self.send_counted(link, &message, Carries::Commits(key, last));
+    }
+
+    /// Sends an item that does not fit into one frame.
+    pub(super) fn send_parts(&mut self, link: LinkId, item: &Item, carries: Carries) {
+        let whole = match item.to_bytes() {
+            Ok(whole) => whole,
+            Err(error) => return self.hang_up(link, error),
+        };
+        let total = whole.len() as u32;
+        let mut parts = whole.chunks(PART_BYTES).peekable();
+        let mut carries = Some(carries);
+        while let Some(part) = parts.next() {
+            let message = Message::EventBatch(EventBatchMessage::Part { total, bytes: part.to_vec() });
+            let last = parts.peek().is_none();
+            let carried = if last { carries.take() } else { None };
+            self.send_counted(link, &message, carried.unwrap_or(Carries::Other));
+        }
     }
 
     fn send_counted(&mut self, link: LinkId, message: &Message, carries: Carries) {

@@ -282,20 +282,9 @@ impl SyncEngine {
     fn message(&mut self, link: LinkId, message: Message, bytes: usize) -> Result<()> {
         let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
         let open = session.stage == Stage::Open;
-        if session.parts.is_open()
-            && !matches!(
-                message,
-                Message::EventBatch(EventBatchMessage::Part { .. })
-                    | Message::Ping(_)
-                    | Message::Pong(_)
-                    | Message::EventAck(_)
-                    | Message::SyncRequest(_)
-                    | Message::SyncState(_)
-                    | Message::Subscribe(_)
-                    | Message::Error(_)
-            )
-        {
-            return Err(Error::protocol("another batch between the parts of a block"));
+        let batch = matches!(message, Message::EventBatch(EventBatchMessage::Items(_)) | Message::EventNotify(_));
+        if batch && session.parts.is_open() {
+            return Err(Error::protocol("another batch between the parts of an item"));
         }
         match message {
             Message::Hello(hello) if session.stage == Stage::Hello => self.greeted(link, hello),
@@ -336,8 +325,8 @@ impl SyncEngine {
             Message::EventBatch(EventBatchMessage::Part { total, bytes: part }) => {
                 session.receiving.received(bytes)?;
                 match session.parts.add(total, &part)? {
-                    Some(block) => {
-                        let items = vec![Item::Block(block.into())];
+                    Some(whole) => {
+                        let items = vec![Item::from_bytes(&whole)?];
                         self.guard_items(link, &items)?;
                         self.items(link, items, bytes)
                     }
@@ -515,6 +504,14 @@ impl SyncEngine {
                 Item::Block(bytes) | Item::Membership(bytes) => bytes.len() + 8,
                 Item::Fork(a, b) => a.len() + b.len() + 16,
             };
+            if size > super::pump::FRAME_FILL {
+                if !frame.is_empty() {
+                    self.send_batch(link, std::mem::take(&mut frame), Carries::Other);
+                    bytes = 0;
+                }
+                self.send_parts(link, &item, Carries::Other);
+                continue;
+            }
             if bytes + size > super::pump::FRAME_FILL && !frame.is_empty() {
                 self.send_batch(link, std::mem::take(&mut frame), Carries::Other);
                 bytes = 0;

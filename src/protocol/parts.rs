@@ -1,9 +1,12 @@
-//! A block that does not fit into a frame comes in parts.
+//! An item that does not fit into a frame comes in parts.
 
 use crate::error::{Error, Result};
 use crate::types::limits::MAX_LARGE_BLOCK_BYTES;
 
-/// The block that is coming in, if one is.
+/// Bytes of an item: a fork has two blocks.
+const MAX_ITEM_BYTES: usize = 2 * MAX_LARGE_BLOCK_BYTES + 64;
+
+/// The item that is coming in, if one is.
 #[derive(Default, Debug)]
 pub struct Parts {
     total: usize,
@@ -11,18 +14,18 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Whether parts of a block have come and others are missing.
+    /// Whether parts of an item have come and others are missing.
     pub fn is_open(&self) -> bool {
         self.total > 0
     }
 
-    /// Adds a part; gives the whole block with its last part. Memory grows with what has come, never with what is
+    /// Adds a part; gives the whole item with its last part. Memory grows with what has come, never with what is
     /// claimed.
     pub fn add(&mut self, total: u32, part: &[u8]) -> Result<Option<Vec<u8>>> {
         let total = total as usize;
-        if total > MAX_LARGE_BLOCK_BYTES || (self.total > 0 && self.total != total) || part.is_empty() {
+        if total > MAX_ITEM_BYTES || (self.total > 0 && self.total != total) || part.is_empty() {
             *self = Self::default();
-            return Err(Error::protocol("parts of a block that do not fit together, or a block over its limit"));
+            return Err(Error::protocol("parts of an item that do not fit together, or an item over its limit"));
         }
         self.total = total;
         self.bytes.extend_from_slice(part);
@@ -31,7 +34,7 @@ impl Parts {
             std::cmp::Ordering::Equal => Ok(Some(std::mem::take(self).bytes)),
             std::cmp::Ordering::Greater => {
                 *self = Self::default();
-                Err(Error::protocol("more parts than the block has"))
+                Err(Error::protocol("more parts than the item has"))
             }
         }
     }

@@ -126,7 +126,7 @@ impl Message {
             3 => Message::SyncState(SyncStateMessage { id: decode_u32(reader)?, state: decode_state(reader)? }),
             4 => Message::EventBatch(if decode_bool(reader)? {
                 let total = reader.bounded(MAX_LARGE_BLOCK_BYTES, "bytes of a block")? as u32;
-                EventBatchMessage::Part { total, bytes: reader.bytes(MAX_FRAME_BYTES, "a part of a block")?.to_owned() }
+                EventBatchMessage::Part { total, bytes: reader.bytes(MAX_FRAME_BYTES, "a part of an item")?.to_owned() }
             } else {
                 EventBatchMessage::Items(decode_items(reader)?)
             }),
@@ -355,40 +355,66 @@ fn decode_clock(reader: &mut Reader<'_>, refs: &mut ReadRefs) -> Result<VectorCl
     Ok(clock)
 }
 
+impl Item {
+    /// The item on its own, as the parts of a large one are cut from it.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TooLarge`] for a membership operation over its limit.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        encode_item(self, &mut out)?;
+        Ok(out)
+    }
+
+    /// Reads [`Item::to_bytes`]: a block, or a fork of two, of any size that a block may have.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Protocol`] for anything else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let item = decode_item(&mut reader, MAX_LARGE_BLOCK_BYTES)?;
+        reader.finish()?;
+        Ok(item)
+    }
+}
+
 fn encode_items(items: &[Item], out: &mut Vec<u8>) -> Result<()> {
     put_varint(out, items.len() as u64);
-    for item in items {
-        match item {
-            Item::Block(block) => {
-                out.push(0);
-                put_bytes(out, block);
-            }
-            Item::Membership(operation) => {
-                out.push(1);
-                put_limited(out, operation.len(), MAX_MEMBERSHIP_OP_BYTES, "bytes of a membership operation")?;
-                out.extend_from_slice(operation);
-            }
-            Item::Fork(one, other) => {
-                out.push(2);
-                put_bytes(out, one);
-                put_bytes(out, other);
-            }
+    items.iter().try_for_each(|item| encode_item(item, out))
+}
+
+fn encode_item(item: &Item, out: &mut Vec<u8>) -> Result<()> {
+    match item {
+        Item::Block(block) => {
+            out.push(0);
+            put_bytes(out, block);
+        }
+        Item::Membership(operation) => {
+            out.push(1);
+            put_limited(out, operation.len(), MAX_MEMBERSHIP_OP_BYTES, "bytes of a membership operation")?;
+            out.extend_from_slice(operation);
+        }
+        Item::Fork(one, other) => {
+            out.push(2);
+            put_bytes(out, one);
+            put_bytes(out, other);
         }
     }
     Ok(())
 }
 
 fn decode_items(reader: &mut Reader<'_>) -> Result<Vec<Item>> {
-    decode_list(reader, "items of a batch", |reader| {
-        Ok(match reader.byte()? {
-            0 => Item::Block(reader.bytes(MAX_FRAME_BYTES, "a block")?.into()),
-            1 => Item::Membership(reader.bytes(MAX_MEMBERSHIP_OP_BYTES, "a membership operation")?.into()),
-            2 => Item::Fork(
-                reader.bytes(MAX_FRAME_BYTES, "a branch of a fork")?.into(),
-                reader.bytes(MAX_FRAME_BYTES, "a branch of a fork")?.into(),
-            ),
-            tag => return Err(Error::protocol(format!("an unknown sort of item: {tag}"))),
-        })
+    decode_list(reader, "items of a batch", |reader| decode_item(reader, MAX_FRAME_BYTES))
+}
+
+fn decode_item(reader: &mut Reader<'_>, max: usize) -> Result<Item> {
+    Ok(match reader.byte()? {
+        0 => Item::Block(reader.bytes(max, "a block")?.into()),
+        1 => Item::Membership(reader.bytes(MAX_MEMBERSHIP_OP_BYTES, "a membership operation")?.into()),
+        2 => {
+            Item::Fork(reader.bytes(max, "a branch of a fork")?.into(), reader.bytes(max, "a branch of a fork")?.into())
+        }
+        tag => return Err(Error::protocol(format!("an unknown sort of item: {tag}"))),
     })
 }
 

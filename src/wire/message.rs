@@ -162,9 +162,10 @@ pub enum Item {
 pub enum EventBatchMessage {
     /// Whole items.
     Items(Vec<Item>),
-    /// Part of one large block: parts come in order, without other batches between, `last` ends it.
+    /// Part of one large item ([`Item::to_bytes`]): parts come in order, without other batches between, until `total`
+    /// bytes have come.
     Part {
-        /// The whole block's length.
+        /// The whole item's length.
         total: u32,
         /// The next bytes of it.
         bytes: Vec<u8>,
