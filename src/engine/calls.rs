@@ -311,6 +311,8 @@ impl SyncEngine {
             last_sync: self.last_sync,
             clock_offset: offsets.get(offsets.len() / 2).copied(),
             events: self.logs.values().map(|log| log.events).sum(),
+            sent: self.moved.0,
+            received: self.moved.1,
             quarantined: self.logs.values().map(|log| log.quarantined()).sum(),
             forked: self.logs.values().filter(|log| log.fork.is_some()).count() as u64,
             types,

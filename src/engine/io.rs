@@ -277,6 +277,10 @@ pub struct Status {
     pub clock_offset: Option<i64>,
     /// Events held, of all types.
     pub events: u64,
+    /// Events sent to other devices since the start, one that goes to two devices counted twice.
+    pub sent: u64,
+    /// New events received from other devices since the start.
+    pub received: u64,
     /// Commits in quarantine.
     pub quarantined: u64,
     /// Logs with two branches.

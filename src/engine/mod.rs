@@ -139,6 +139,8 @@ pub struct SyncEngine {
     sessions: BTreeMap<LinkId, Session>,
     paused: bool,
     last_sync: Option<u64>,
+    /// Events sent and received since the start.
+    moved: (u64, u64),
 
     next_ticket: u64,
     writes: VecDeque<(Ticket, Landed)>,
@@ -202,6 +204,7 @@ impl SyncEngine {
             sessions: BTreeMap::new(),
             paused: false,
             last_sync: None,
+            moved: (0, 0),
             next_ticket: 0,
             writes: VecDeque::new(),
             reads: BTreeMap::new(),

@@ -240,6 +240,7 @@ impl SyncEngine {
         let Some(session) = self.sessions.get_mut(&link) else { return };
         session.sent.insert(key, last);
         session.sent_events += events;
+        self.moved.0 += events;
         session.complete = false;
         if block.len() > FRAME_FILL {
             return self.send_parts(link, &Item::Block(block), Carries::Commits(key, last));

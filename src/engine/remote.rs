@@ -137,6 +137,7 @@ impl SyncEngine {
         verify_block(&commits)?;
         if header.first_seq == tip.seq + 1 && header.prev == tip.hash {
             self.compares.remove(&key);
+            self.received(link, &commits);
             self.append(key, commits, block, arrived);
             return Ok(());
         }
@@ -146,12 +147,23 @@ impl SyncEngine {
             self.compares.remove(&key);
             if header.last_seq() > tip.seq {
                 let suffix = cut_suffix(&block, vault_id, tip.seq)?;
-                let commits = commits.into_iter().filter(|commit| commit.header.seq > tip.seq).collect();
+                let commits: Vec<Commit> =
+                    commits.into_iter().filter(|commit| commit.header.seq > tip.seq).collect();
+                self.received(link, &commits);
                 self.append(key, commits, suffix.into(), arrived);
             }
             return Ok(());
         }
         self.diverged(link, key, commits, block)
+    }
+
+    /// Counts what a peer brought that was new here.
+    fn received(&mut self, link: LinkId, commits: &[Commit]) {
+        let events = commits.iter().map(|commit| commit.events.len() as u64).sum::<u64>();
+        self.moved.1 += events;
+        if let Some(session) = self.sessions.get_mut(&link) {
+            session.received_events += events;
+        }
     }
 
     /// Appends verified commits that follow the tip, and applies them.

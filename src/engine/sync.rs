@@ -278,7 +278,7 @@ impl SyncEngine {
             let error = Error::new(ErrorCode::Unreachable, format!("{who} is connected; `explain` says why"));
             return self.refuse(call, error);
         }
-        let before = self.moved(&links);
+        let before = self.events_moved(&links);
         for link in &links {
             if let Some(session) = self.sessions.get_mut(link) {
                 session.ask_again = true;
@@ -287,7 +287,7 @@ impl SyncEngine {
         self.forced.push(Forced { call, waiting: links.clone(), links, before, failed: false });
     }
 
-    fn moved(&self, links: &BTreeSet<LinkId>) -> (u64, u64) {
+    fn events_moved(&self, links: &BTreeSet<LinkId>) -> (u64, u64) {
         let sessions = links.iter().filter_map(|link| self.sessions.get(link));
         sessions.fold((0, 0), |sum, session| (sum.0 + session.sent_events, sum.1 + session.received_events))
     }
@@ -311,7 +311,7 @@ impl SyncEngine {
                 self.refuse(forced.call, error);
                 continue;
             }
-            let (sent, received) = self.moved(&forced.links);
+            let (sent, received) = self.events_moved(&forced.links);
             let reply = Reply::Synced { sent: sent - forced.before.0, received: received - forced.before.1 };
             self.out.push(Output::Reply(forced.call, Ok(reply)));
         }

@@ -129,6 +129,8 @@ fn status_to_json(status: &Status) -> Json {
         "last_sync": status.last_sync,
         "clock_offset": status.clock_offset,
         "events": status.events,
+        "sent": status.sent,
+        "received": status.received,
         "quarantined": status.quarantined,
         "forked": status.forked,
         "types": types,

@@ -37,6 +37,8 @@ pub fn empty_status() -> Status {
         last_sync: None,
         clock_offset: None,
         events: 0,
+        sent: 0,
+        received: 0,
         quarantined: 0,
         forked: 0,
         types: BTreeMap::new(),
