@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::layout::{self, TypeIx, meta};
 use super::local::read_page;
+use super::refold::Stale;
 use super::{Job, Landed, SyncEngine, Wanted};
 use crate::crdt::EntityState;
 use crate::store::{Durability, Read, Rows, Table, WriteBatch};
@@ -59,8 +60,9 @@ impl SyncEngine {
         let old = std::mem::take(&mut checkpoint.pages);
         self.job = None;
         let mut batch = WriteBatch { durability: Durability::Strict, ..WriteBatch::default() };
-        if let Some(mut end) = self.pending_stale_end.take() {
-            batch.ops.append(&mut end.ops);
+        if std::mem::take(&mut self.refolded) {
+            batch.delete(Table::Meta, meta::STALE);
+            self.stale_on_disk = Stale::default();
         }
         self.put_checkpoint(old, &mut batch);
         self.checkpointing = true;

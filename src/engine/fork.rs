@@ -263,7 +263,7 @@ impl SyncEngine {
             again.push(theirs.to_vec());
             self.establish_fork(key, common, &ours, &theirs, None, &mut arrived);
         } else {
-            self.adopt(key, common, divergence.cut, &mut arrived)?;
+            self.adopt(key, common, divergence.cut, &again, &mut arrived)?;
         }
         arrived.stale.add_ids(key.ty, divergence.ids);
         self.make_again_later(key, again, &mut arrived.batch);
@@ -279,15 +279,15 @@ impl SyncEngine {
         key: LogKey,
         common: Tip,
         cut: Option<(u64, Vec<Commit>)>,
+        branch: &[Vec<u8>],
         arrived: &mut Arrived,
     ) -> Result<()> {
         let Some(log) = self.logs.get_mut(&key) else { return Ok(()) };
-        let end = log.tip.seq;
         let events = log.events;
         log.roll_back(common, events);
         log.applied = common.seq;
-        for seq in common.seq + 1..=end {
-            arrived.batch.delete(Table::Blocks, layout::block_row(key, seq));
+        for block in branch {
+            arrived.batch.delete(Table::Blocks, layout::block_row(key, decode_header(block)?.first_seq));
         }
         if let Some((first, mut before)) = cut {
             // The start of the block that was cut ends in a commit of ours: signed again.

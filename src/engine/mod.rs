@@ -159,8 +159,10 @@ pub struct SyncEngine {
     held: VecDeque<Input>,
     /// What is to be folded again after the job that runs now.
     refold_next: refold::Stale,
-    /// Goes with the next checkpoint: the refold that it saves has ended.
-    pending_stale_end: Option<WriteBatch>,
+    /// What the store says is to be folded again, until a checkpoint has saved the states that were.
+    stale_on_disk: refold::Stale,
+    /// The next checkpoint saves a refold that has ended.
+    refolded: bool,
     compares: BTreeMap<LogKey, fork::Compare>,
     /// Blocks of own branches whose commits are to be made again.
     again: Vec<(LogKey, Vec<u8>)>,
@@ -218,7 +220,8 @@ impl SyncEngine {
             job: None,
             held: VecDeque::new(),
             refold_next: refold::Stale::default(),
-            pending_stale_end: None,
+            stale_on_disk: refold::Stale::default(),
+            refolded: false,
             compares: BTreeMap::new(),
             again: Vec::new(),
             again_unnamed: Vec::new(),
@@ -246,7 +249,11 @@ impl SyncEngine {
             (Phase::Failed(_), _) => {}
             (_, Input::Written(ticket, result)) => self.written(ticket, result),
             (_, Input::Rows(ticket, rows)) => self.rows(ticket, rows),
-            (Phase::Opening(opening), input) => opening.begin_or_hold(input, &mut self.held),
+            (Phase::Opening(opening), input) => match opening.begin_or_hold(input, &mut self.held) {
+                Some(Input::Call(call, _)) => self.refuse(call, busy()),
+                Some(Input::Frame(link, _) | Input::LinkUp { link, .. }) => self.out.push(Output::HangUp(link, busy())),
+                _ => {}
+            },
             (Phase::Open, input) => self.take_open(input),
         }
     }
@@ -297,6 +304,9 @@ impl SyncEngine {
                 continue;
             }
             break;
+        }
+        if self.job.is_none() && !self.refold_next.is_empty() {
+            self.start_refold(refold::Stale::default());
         }
         self.divergence_start();
         self.refold_start();
@@ -491,6 +501,10 @@ impl SyncEngine {
             )
         })
     }
+}
+
+fn busy() -> Error {
+    Error::new(ErrorCode::Busy, "this device is still opening its store; try again")
 }
 
 /// The logs of one type.

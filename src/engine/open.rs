@@ -19,7 +19,7 @@ use crate::wire::decode_block;
 /// Bytes asked for at once.
 const CHUNK: usize = 1 << 20;
 /// Calls that may wait for the opening.
-const MAX_HELD: usize = 1_024;
+const MAX_HELD: usize = 8_192;
 
 /// How far the opening is.
 #[derive(Default, Debug)]
@@ -50,14 +50,18 @@ enum Step {
 }
 
 impl Opening {
-    /// The first input starts the opening; calls and links wait until it is done.
-    pub fn begin_or_hold(&mut self, input: Input, held: &mut VecDeque<Input>) {
+    /// The first input starts the opening; calls and links wait until it is done. Gives back what finds no room.
+    pub fn begin_or_hold(&mut self, input: Input, held: &mut VecDeque<Input>) -> Option<Input> {
         if self.step == Step::Closed {
             self.step = Step::Meta;
         }
-        if !matches!(input, Input::Tick) && held.len() < MAX_HELD {
+        if held.len() >= MAX_HELD {
+            return Some(input);
+        }
+        if !matches!(input, Input::Tick) {
             held.push_back(input);
         }
+        None
     }
 }
 
@@ -217,6 +221,7 @@ impl SyncEngine {
             meta::REMAKE => self.read_again(value)?,
             meta::STALE => {
                 let stale = Stale::decode(value)?;
+                self.stale_on_disk = stale.clone();
                 if let Phase::Opening(opening) = &mut self.phase {
                     opening.stale = stale;
                 }

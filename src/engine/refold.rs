@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::layout::{self, LogKey, TypeIx, meta};
+use super::layout::{self, LogKey, TypeIx};
 use super::remote::event_at;
 use super::{Job, Landed, SyncEngine, Wanted};
 use crate::crdt::{EntityState, EventAt, LogIx};
@@ -247,9 +247,7 @@ impl SyncEngine {
             self.entities.replace(ty, states);
         }
         // The states are dirty now; the row of what is stale goes with the checkpoint that saves them.
-        let mut batch = WriteBatch::default();
-        batch.delete(Table::Meta, meta::STALE);
-        self.pending_stale_end = Some(batch);
+        self.refolded = true;
         self.write(WriteBatch::default(), Landed { updated, ..Landed::default() });
         self.start_checkpoint();
     }

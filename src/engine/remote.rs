@@ -80,7 +80,8 @@ impl SyncEngine {
             }
         }
         if !arrived.stale.is_empty() {
-            arrived.batch.put(Table::Meta, layout::meta::STALE, arrived.stale.encode());
+            self.stale_on_disk.append(arrived.stale.clone());
+            arrived.batch.put(Table::Meta, layout::meta::STALE, self.stale_on_disk.encode());
         }
         self.write(arrived.batch, arrived.landed);
         if !arrived.stale.is_empty() {
@@ -107,6 +108,7 @@ impl SyncEngine {
                 format!("{peer} sent `{name}`, which may not be exchanged with it"),
             ));
         }
+        let live = session.complete && header.log.id.author == peer;
         if let Some(session) = self.sessions.get_mut(&link) {
             session.note_has(&header.log, header.last_seq());
         }
@@ -137,6 +139,11 @@ impl SyncEngine {
         verify_block(&commits)?;
         if header.first_seq == tip.seq + 1 && header.prev == tip.hash {
             self.compares.remove(&key);
+            if live && let Some(last) = commits.last() {
+                // It was made just now: the difference is that of the two clocks.
+                let known = self.peers.entry(peer).or_default();
+                known.clock_offset = Some(self.now.wall as i64 - last.header.hlc.millis() as i64);
+            }
             self.received(link, &commits);
             self.append(key, commits, block, arrived);
             return Ok(());
@@ -147,8 +154,7 @@ impl SyncEngine {
             self.compares.remove(&key);
             if header.last_seq() > tip.seq {
                 let suffix = cut_suffix(&block, vault_id, tip.seq)?;
-                let commits: Vec<Commit> =
-                    commits.into_iter().filter(|commit| commit.header.seq > tip.seq).collect();
+                let commits: Vec<Commit> = commits.into_iter().filter(|commit| commit.header.seq > tip.seq).collect();
                 self.received(link, &commits);
                 self.append(key, commits, suffix.into(), arrived);
             }

@@ -42,6 +42,16 @@ pub enum Carries {
     Other,
 }
 
+impl Carries {
+    /// The log whose commits it carries.
+    pub fn log(&self) -> Option<LogKey> {
+        match self {
+            Carries::Commits(key, _) => Some(*key),
+            Carries::Other => None,
+        }
+    }
+}
+
 /// One link's conversation.
 #[derive(Debug)]
 pub struct Session {
@@ -75,8 +85,9 @@ pub struct Session {
     /// A request that has no answer yet.
     pub request: Option<u32>,
     next_request: u32,
-    /// A full exchange of entries.
-    pub exchange: super::sync::Exchange,
+    /// Full exchanges of entries: the one that we asked for, and the peer's.
+    pub asking: super::sync::Exchange,
+    pub answering: super::sync::Exchange,
     pub next_check: u64,
     /// A new request is due.
     pub ask_again: bool,
@@ -117,7 +128,8 @@ impl Session {
             request: None,
             // The two sides count in odd and even numbers, so that an answer is never taken for a question.
             next_request: if initiator { 1 } else { 2 },
-            exchange: super::sync::Exchange::default(),
+            asking: super::sync::Exchange::default(),
+            answering: super::sync::Exchange::default(),
             next_check: u64::MAX,
             ask_again: false,
             stale: true,

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::SyncEngine;
 use super::io::{CallId, LinkId, Output, Reply, SyncEvent};
-use super::sessions::Session;
+use super::sessions::{Carries, Session};
 use crate::error::{Error, ErrorCode, Result};
 use crate::protocol::{Frontier, Held, entries_of, summarize};
 use crate::types::{EntityId, EntityType, Hash, LogName, PeerId, VectorClock};
@@ -84,7 +84,7 @@ impl SyncEngine {
             true => SyncState::Have(ours),
             false => {
                 if let Some(session) = self.sessions.get_mut(&link) {
-                    session.exchange = Exchange { id: request.id, entries: Frontier::new() };
+                    session.answering = Exchange { id: request.id, entries: Frontier::new() };
                 }
                 SyncState::Types(self.type_shorts(&peer))
             }
@@ -113,7 +113,7 @@ impl SyncEngine {
                 Ok(())
             }
             SyncState::Types(theirs) if asked => {
-                session.exchange = Exchange { id: message.id, entries: Frontier::new() };
+                session.asking = Exchange { id: message.id, entries: Frontier::new() };
                 let ours = self.type_shorts(&peer);
                 let differ: BTreeSet<EntityType> = (ours.iter().filter(|entry| !theirs.contains(entry)))
                     .chain(theirs.iter().filter(|entry| !ours.contains(entry)))
@@ -126,17 +126,18 @@ impl SyncEngine {
                 self.probe(link, entries)
             }
             SyncState::Entries { types, entries, last } => {
-                if session.exchange.id != message.id {
+                let exchange = if asked { &mut session.asking } else { &mut session.answering };
+                if exchange.id != message.id {
                     return Err(Error::protocol("entries that nobody asked for"));
                 }
-                session.exchange.entries.extend(entries.into_iter().map(named));
-                if session.exchange.entries.len() > MAX_ENTRIES {
+                exchange.entries.extend(entries.into_iter().map(named));
+                if exchange.entries.len() > MAX_ENTRIES {
                     return Err(Error::protocol("a frontier with too many logs"));
                 }
                 if !last {
                     return Ok(());
                 }
-                let told = std::mem::take(&mut session.exchange).entries;
+                let told = std::mem::take(exchange).entries;
                 if asked {
                     session.request = None;
                 }
@@ -210,7 +211,9 @@ impl SyncEngine {
             }
         }
         session.known = true;
-        session.sent.clear();
+        // What is under way is not sent again.
+        let pending = session.sending.under_way().filter_map(Carries::log).collect::<BTreeSet<_>>();
+        session.sent.retain(|key, _| pending.contains(key));
         session.stale = true;
         for forced in &mut self.forced {
             forced.waiting.remove(&link);

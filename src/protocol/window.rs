@@ -37,9 +37,9 @@ impl<T> SendWindow<T> {
         self.under_way.push_back((self.sent, carries));
     }
 
-    /// Bytes sent in all.
-    pub fn total(&self) -> u64 {
-        self.sent
+    /// What the frames carry that are not acknowledged.
+    pub fn under_way(&self) -> impl Iterator<Item = &T> {
+        self.under_way.iter().map(|(_, carries)| carries)
     }
 
     /// The peer has all up to `stored` on disk: gives back what those frames carried. Fails where the peer claims what
