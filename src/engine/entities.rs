@@ -16,8 +16,6 @@ use crate::types::{EntityId, Event};
 /// An entity by type and id.
 pub type Key = (TypeIx, EntityId);
 
-/// Bytes of states that may stay in memory though they are on disk.
-const CLEAN_BYTES: usize = 64 << 20;
 /// A page splits when it has more entities.
 const PAGE_ENTITIES: usize = 128;
 /// A page splits when it has more bytes, so far as its entities allow.
@@ -233,14 +231,14 @@ impl Entities {
     }
 
     /// Lets go of clean states, in no order, until half of the bound is free.
-    pub fn evict(&mut self) {
-        if self.clean_bytes <= CLEAN_BYTES {
+    pub fn evict(&mut self, bound: usize) {
+        if self.clean_bytes <= bound {
             return;
         }
         let mut kept = 0;
         self.loaded.retain(|_, loaded| {
             let bytes = loaded.state.memory_bytes();
-            let keep = loaded.dirty || kept + bytes <= CLEAN_BYTES / 2;
+            let keep = loaded.dirty || kept + bytes <= bound / 2;
             kept += if keep && !loaded.dirty { bytes } else { 0 };
             keep
         });

@@ -65,6 +65,12 @@ pub struct World {
     pub dialling: BTreeSet<(usize, PeerId)>,
     pub expect: Expect,
     pub vault: Option<VaultId>,
+    /// An old copy of a device's disk.
+    pub copy: Option<(usize, MemoryStore)>,
+    /// Two devices with the same key.
+    pub twins: Option<(usize, usize)>,
+    /// The device whose disk goes bad.
+    pub damaged: Option<usize>,
     pub faults: Faults,
     /// No more faults.
     pub healed: bool,
@@ -108,6 +114,9 @@ impl World {
             dialling: BTreeSet::new(),
             expect: Expect::default(),
             vault: None,
+            copy: None,
+            twins: None,
+            damaged: None,
             faults: Faults::default(),
             healed: false,
             frames: 0,
