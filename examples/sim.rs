@@ -13,10 +13,11 @@ struct Arguments {
     seeds: u64,
     from: u64,
     steps: usize,
+    trace: usize,
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments { seed: None, seeds: 1_000, from: 0, steps: Options::default().steps };
+    let mut arguments = Arguments { seed: None, seeds: 1_000, from: 0, steps: Options::default().steps, trace: 400 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || -> Result<u64, String> {
@@ -27,8 +28,9 @@ fn arguments() -> Result<Arguments, String> {
             "--seed" => arguments.seed = Some(number()?),
             "--seeds" => arguments.seeds = number()?,
             "--from" => arguments.from = number()?,
+            "--trace" => arguments.trace = number()? as usize,
             "--steps" => arguments.steps = number()? as usize,
-            _ => return Err(format!("unknown argument {word}; usage: sim [--seed N | --seeds N [--from N]] [--steps N]")),
+            _ => return Err(format!("unknown argument {word}; usage: sim [--seed N | --seeds N [--from N]] [--steps N] [--trace LINES]")),
         }
     }
     Ok(arguments)
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
         }
     };
     if let Some(seed) = arguments.seed {
-        let outcome = outcome(seed, Options { steps: arguments.steps, trace: true });
+        let outcome = outcome(seed, Options { steps: arguments.steps, trace: arguments.trace });
         outcome.trace.iter().for_each(|line| println!("{line}"));
         print!("{}", outcome.faults);
         return match outcome.failure {
@@ -76,7 +78,7 @@ fn main() -> ExitCode {
             if seed >= end {
                 return;
             }
-            let outcome = outcome(seed, Options { steps: arguments.steps, trace: false });
+            let outcome = outcome(seed, Options { steps: arguments.steps, trace: 0 });
             let mut total = total.lock().expect("no panic while it is held");
             total.0.append(&outcome.faults);
             total.1 += outcome.frames;

@@ -350,7 +350,7 @@ impl World {
         let mut expect = |world: &mut World, token: Token| {
             let author = world.devices[d].peer;
             let (entity_type, must) = (entity_type.clone(), Must::Maybe);
-            edits.push(world.expect.ask(Expected { author, device: d, entity_type, id, token, must }));
+            edits.push(world.expect.ask(Expected { author, entity_type, id, token, must }));
         };
         match self.rng.below(20) {
             0 => Edit::Create,

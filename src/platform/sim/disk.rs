@@ -34,10 +34,6 @@ impl Disk {
         self.store.clone()
     }
 
-    pub fn store(&self) -> &MemoryStore {
-        &self.store
-    }
-
     pub fn durable(&self) -> &MemoryStore {
         &self.durable
     }

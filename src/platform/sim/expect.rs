@@ -10,8 +10,6 @@ use crate::wire::decode_block;
 #[derive(Clone, Debug)]
 pub struct Expected {
     pub author: PeerId,
-    /// The device (of several with the same key) that made it.
-    pub device: usize,
     pub entity_type: EntityType,
     pub id: EntityId,
     pub token: Token,

@@ -24,13 +24,13 @@ use world::World;
 pub struct Options {
     /// How many things happen before everything is healed.
     pub steps: usize,
-    /// Whether the last events are kept, in words.
-    pub trace: bool,
+    /// How many of the last events are kept, in words.
+    pub trace: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { steps: 200, trace: false }
+        Self { steps: 200, trace: 0 }
     }
 }
 
@@ -64,14 +64,14 @@ mod tests {
     #[test]
     fn a_few_worlds_hold_together() {
         for seed in 0..8 {
-            let outcome = run(seed, Options { steps: 60, trace: false });
+            let outcome = run(seed, Options { steps: 60, trace: 0 });
             assert_eq!(outcome.failure, None, "seed {seed}");
         }
     }
 
     #[test]
     fn the_same_seed_gives_the_same_run() {
-        let [one, two] = [(); 2].map(|()| run(3, Options { steps: 40, trace: false }));
+        let [one, two] = [(); 2].map(|()| run(3, Options { steps: 40, trace: 0 }));
         assert_eq!((one.fingerprint, one.frames), (two.fingerprint, two.frames));
     }
 }

@@ -133,7 +133,7 @@ impl World {
         if stranger && !matches!(Message::decode(&frame), Ok(Message::Error(_))) {
             self.fail(format!("device {d} tells a stranger more than that it is one: {:?}", Message::decode(&frame)));
         }
-        if self.options.trace {
+        if self.options.trace > 0 {
             let what = Message::decode(&frame).map_or("garbage".into(), |message| short(&message));
             self.say(format!("{d} -> link {} : {what} ({} bytes)", link.0, frame.len()));
         }

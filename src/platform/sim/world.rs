@@ -14,8 +14,6 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::store::{MemoryStore, Read};
 use crate::types::{FieldKind, Instant, PeerId, VaultId};
 
-/// Events that a trace keeps.
-const TRACE: usize = 400;
 /// Events of a world at most: beyond them something goes round in circles.
 const MAX_EVENTS: u64 = 2_000_000;
 
@@ -50,7 +48,6 @@ pub enum Plan {
 
 pub struct World {
     pub options: Options,
-    pub seed: u64,
     pub rng: Rng,
     pub now: u64,
     queue: BTreeMap<(u64, u64), Event>,
@@ -100,7 +97,6 @@ impl World {
         let devices = (0..count).map(|_| Device::new(rng.bytes(), rng.bytes(), tuning)).collect();
         Self {
             options,
-            seed,
             rng,
             now: 1_000_000,
             queue: BTreeMap::new(),
@@ -264,7 +260,7 @@ impl World {
     /// Makes a call of the app.
     pub fn call(&mut self, d: usize, call: Call, asked: Asked) -> CallId {
         let id = self.devices[d].call_id();
-        if self.options.trace {
+        if self.options.trace > 0 {
             self.say(format!("{d} is asked {}: {call:?}", id.0));
         }
         self.devices[d].asked.insert(id, asked);
@@ -288,7 +284,7 @@ impl World {
     /// Gives an engine an input, and does what it says.
     pub fn input(&mut self, d: usize, input: Input) {
         let now = self.devices[d].clocks(self.now);
-        if self.options.trace && !matches!(input, Input::Call(..) | Input::Tick | Input::LinkReady(..)) {
+        if self.options.trace > 0 && !matches!(input, Input::Call(..) | Input::Tick | Input::LinkReady(..)) {
             let text: String = match &input {
                 Input::Frame(link, bytes) => format!("frame of link {} ({} bytes)", link.0, bytes.len()),
                 Input::Rows(ticket, Ok(rows)) => format!("rows {ticket:?}: {}", rows.rows.len()),
@@ -428,8 +424,8 @@ impl World {
     }
 
     pub fn say(&mut self, text: String) {
-        if self.options.trace {
-            if self.trace.len() >= TRACE {
+        if self.options.trace > 0 {
+            if self.trace.len() >= self.options.trace {
                 self.trace.pop_front();
             }
             self.trace.push_back(format!("{:>10.3} ms  {text}", self.now as f64 / 1_000.0));
@@ -437,7 +433,7 @@ impl World {
     }
 
     fn say_with(&mut self, text: impl FnOnce() -> String) {
-        if self.options.trace {
+        if self.options.trace > 0 {
             self.say(text());
         }
     }
