@@ -181,7 +181,7 @@ impl SyncEngine {
                     Some(state.view(self.type_name(key.0)?.clone(), id, &self.ids))
                 });
                 let views = views.collect();
-                self.entities.evict();
+                self.entities.evict(self.tuning.clean_bytes);
                 self.out.push(Output::Reply(call, Ok(Reply::Entities(views))));
             }
             Some(Asked::List(listing)) => self.list_step(call, listing),

@@ -11,9 +11,6 @@ use crate::store::{Durability, Read, Rows, Table, WriteBatch};
 use crate::types::EntityId;
 use crate::types::codec::put_varint;
 
-/// Events after which a checkpoint is due: what opening replays at most.
-const CHECKPOINT_EVENTS: u64 = 20_000;
-
 /// A checkpoint that waits for the pages it rewrites.
 #[derive(Default, Debug)]
 pub struct Checkpoint {
@@ -23,7 +20,7 @@ pub struct Checkpoint {
 
 impl SyncEngine {
     pub(super) fn checkpoint_due(&self) -> bool {
-        self.entities.dirty_events >= CHECKPOINT_EVENTS && !self.checkpointing
+        self.entities.dirty_events >= self.tuning.checkpoint_events && !self.checkpointing
     }
 
     /// Reads the pages that are to be rewritten; what comes in meanwhile waits.

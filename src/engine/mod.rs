@@ -60,6 +60,23 @@ pub struct EngineConfig {
     pub seed: [u8; 32],
 }
 
+/// Sizes that decide when housekeeping happens and never what it does; a simulation makes them small.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// Events after which a checkpoint is due: what opening replays at most.
+    pub checkpoint_events: u64,
+    /// How many small blocks in a row are merged.
+    pub merge_blocks: u32,
+    /// Bytes of entity states that may stay in memory though they are on disk.
+    pub clean_bytes: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { checkpoint_events: 20_000, merge_blocks: 64, clean_bytes: 64 << 20 }
+    }
+}
+
 /// What the engine is doing.
 #[derive(Debug)]
 enum Phase {
@@ -112,6 +129,7 @@ enum Wanted {
 /// The engine of one device and one vault.
 pub struct SyncEngine {
     config: EngineConfig,
+    tuning: Tuning,
     me: PeerId,
     entropy: Entropy,
     now: Instant,
@@ -229,7 +247,14 @@ impl SyncEngine {
             wake_at: 0,
             entropy,
             config,
+            tuning: Tuning::default(),
         }
+    }
+
+    /// Changes the sizes of housekeeping.
+    pub fn with_tuning(mut self, tuning: Tuning) -> Self {
+        self.tuning = tuning;
+        self
     }
 
     /// Takes one input at a time `now`, and appends what is to be done to `out`.
@@ -402,7 +427,7 @@ impl SyncEngine {
         }
         if landed.checkpoint {
             self.checkpointing = false;
-            self.entities.evict();
+            self.entities.evict(self.tuning.clean_bytes);
             self.resume_calls();
         }
         self.sessions.values_mut().for_each(|session| session.stale = true);

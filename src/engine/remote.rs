@@ -18,8 +18,6 @@ use crate::wire::{Item, cut_suffix, decode_block, decode_header, verify_block};
 
 /// A block is small, and is merged with its neighbours when there are many, below this many bytes.
 const SMALL_BLOCK: usize = 8 << 10;
-/// How many small blocks in a row are merged.
-const MERGE_BLOCKS: u32 = 64;
 /// How long others' commits wait before they are forwarded: their author pushes them too.
 const FORWARD_DELAY: u64 = 200_000;
 
@@ -412,7 +410,7 @@ impl SyncEngine {
     /// Merges the small blocks at the end of a log once there are many.
     fn merge_small(&mut self, key: LogKey) {
         let Some(log) = self.logs.get_mut(&key) else { return };
-        if log.small.1 < MERGE_BLOCKS {
+        if log.small.1 < self.tuning.merge_blocks {
             return;
         }
         let (from, upto) = (log.small.0, log.tip.seq);
@@ -422,7 +420,7 @@ impl SyncEngine {
             from: layout::block_row(key, from),
             to: layout::block_row(key, upto + 1),
             max_rows: usize::MAX,
-            max_bytes: MERGE_BLOCKS as usize * SMALL_BLOCK,
+            max_bytes: self.tuning.merge_blocks as usize * SMALL_BLOCK,
         };
         // Rows that are still on their way to the disk are not read: the reader sees the last committed state.
         self.read(read, Wanted::Merge(key, upto));

@@ -1,0 +1,153 @@
+//! What apps were told is saved, and so must be there in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::store::{MemoryStore, Table};
+use crate::types::{EntityId, EntityType, FieldOp, PeerId, Value, VaultId};
+use crate::wire::decode_block;
+
+/// One edit that can be found again.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    pub author: PeerId,
+    pub entity_type: EntityType,
+    pub id: EntityId,
+    pub token: Token,
+    pub must: Must,
+}
+
+/// How an edit is found.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Token {
+    /// An item of the set `tokens`.
+    Item(i64),
+    /// A character of the text `log`.
+    Char(char),
+    /// A part of the counter `count`.
+    Add(i64),
+}
+
+/// Whether it must be there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Must {
+    /// It was asked for, and no answer came.
+    Maybe,
+    /// It was saved, and then lost with the device's disk, though others hold it: it comes back unless the log forked.
+    UnlessForked,
+    /// It was saved.
+    Yes,
+    /// It was refused.
+    Never,
+}
+
+/// All edits.
+#[derive(Default, Debug)]
+pub struct Expect {
+    pub edits: Vec<Expected>,
+}
+
+impl Expect {
+    /// Notes an edit that is asked for; gives its place.
+    pub fn ask(&mut self, edit: Expected) -> usize {
+        self.edits.push(edit);
+        self.edits.len() - 1
+    }
+
+    pub fn answer(&mut self, places: &[usize], must: Must) {
+        for place in places {
+            if let Some(edit) = self.edits.get_mut(*place)
+                && edit.must == Must::Maybe
+            {
+                edit.must = must;
+            }
+        }
+    }
+
+    /// A device lost its disk and has an older copy: what nobody holds any more is gone.
+    pub fn disk_lost(&mut self, author: PeerId, own: &BTreeSet<Token>, others: &BTreeSet<Token>, new_epoch: bool) {
+        for edit in self.edits.iter_mut().filter(|edit| matches!(edit.must, Must::Yes | Must::UnlessForked)) {
+            let held = if own.contains(&edit.token) {
+                continue;
+            } else if others.contains(&edit.token) {
+                if edit.author == author && !new_epoch { Must::UnlessForked } else { edit.must }
+            } else {
+                Must::Maybe
+            };
+            edit.must = held;
+        }
+    }
+
+    /// What a member that cheats has written may be lost.
+    pub fn cheats(&mut self, author: PeerId) {
+        for edit in self.edits.iter_mut().filter(|edit| edit.author == author && edit.must != Must::Never) {
+            edit.must = Must::Maybe;
+        }
+    }
+
+    /// Compares with what a replica shows; answers the first difference.
+    pub fn check(&self, forked: bool, shown: &BTreeMap<(EntityType, EntityId), Shown>) -> Result<(), String> {
+        let none = Shown::default();
+        let mut sums: BTreeMap<(&EntityType, EntityId), (i64, i64)> = BTreeMap::new();
+        for edit in &self.edits {
+            let shown = shown.get(&(edit.entity_type.clone(), edit.id)).unwrap_or(&none);
+            let must = match edit.must {
+                Must::UnlessForked if forked => Must::Maybe,
+                Must::UnlessForked => Must::Yes,
+                other => other,
+            };
+            if let Token::Add(by) = edit.token {
+                let (least, most) = sums.entry((&edit.entity_type, edit.id)).or_default();
+                *least += if must == Must::Yes { by } else { 0 };
+                *most += if must == Must::Never { 0 } else { by };
+                continue;
+            }
+            let there = shown.tokens.contains(&edit.token);
+            if there && must == Must::Never {
+                return Err(format!("an edit that was refused is there: {edit:?}"));
+            }
+            if !there && must == Must::Yes {
+                return Err(format!("an edit that was saved is lost: {edit:?}"));
+            }
+        }
+        for ((entity_type, id), (least, most)) in sums {
+            let sum = shown.get(&(entity_type.clone(), id)).map_or(0, |shown| shown.sum);
+            if !(least..=most).contains(&sum) {
+                return Err(format!("the counter of {entity_type} {id} is {sum}, not {least} to {most}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a replica shows of an entity.
+#[derive(Default, Debug)]
+pub struct Shown {
+    pub tokens: BTreeSet<Token>,
+    pub sum: i64,
+}
+
+/// The edits in the blocks of a store, whether they count or not.
+pub fn tokens_on_disk(store: &MemoryStore, vault: VaultId) -> BTreeSet<Token> {
+    let mut tokens = BTreeSet::new();
+    for (_, block) in super::disk::all(store, Table::Blocks) {
+        for commit in decode_block(&block, vault).unwrap_or_default() {
+            for op in commit.events.into_iter().flat_map(|event| event.ops) {
+                match op {
+                    FieldOp::Insert { field, item: Value::Int(item) } if field.as_str() == "tokens" => {
+                        tokens.insert(Token::Item(item));
+                    }
+                    FieldOp::Add { by, .. } => {
+                        tokens.insert(Token::Add(by));
+                    }
+                    // The characters of a text stand in the update as they are, three bytes each.
+                    FieldOp::Text { field, update } if field.as_str() == "log" => {
+                        let text = String::from_utf8_lossy(&update);
+                        tokens.extend(text.chars().filter(|c| super::actions::TOKEN_CHARS.contains(c)).map(Token::Char));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    tokens
+}
