@@ -1,0 +1,84 @@
+//! What the core does with events once they are here: applying them, reading entities, writing cache pages. Blocks have
+//! a benchmark of their own.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use privstack_sync::crdt::{EntityState, EventAt, LogTable, decode_page, encode_page};
+use privstack_sync::types::{
+    EntityId, EntityType, Epoch, Event, FieldName, FieldOp, Hash, HybridTimestamp, Keypair, LogId, Value,
+};
+
+const START: u64 = 1_790_000_000_000;
+const ENTITIES: usize = 64;
+const FIELDS: usize = 10;
+
+/// 25 letters from a number.
+fn text(number: usize) -> String {
+    let hash = Hash::derive("privstack-sync bench", &number.to_le_bytes());
+    hash.0[..25].iter().map(|byte| char::from(b'a' + byte % 26)).collect()
+}
+
+/// Ten `Set`s of 25 letters, each of another field, as workload W2 has them on each entity.
+fn events() -> Vec<Event> {
+    let event = |place: usize| {
+        let field = FieldName::new(format!("f{place}")).expect("a name");
+        let op = FieldOp::Set { field, value: Value::Text(text(place)), lift: 0 };
+        Event { entity: EntityId::new_v7(START, [7; 10]), seen: Vec::new(), ops: vec![op] }
+    };
+    (0..FIELDS).map(event).collect()
+}
+
+fn apply(events: &[Event], logs: &mut LogTable) -> EntityState {
+    let id = LogId { author: Keypair::from_seed(&[1; 32]).peer_id(), epoch: Epoch(77) };
+    let log = logs.intern(id);
+    let mut state = EntityState::default();
+    for (seq, event) in (1..).zip(events) {
+        let hlc = HybridTimestamp::from_millis(START + seq);
+        state.apply(event, &EventAt { log, seq, index: 0, hlc, commit: seq, counts: true }, logs);
+    }
+    state
+}
+
+fn core(criterion: &mut Criterion) {
+    let events = events();
+    let mut logs = LogTable::default();
+    let state = apply(&events, &mut logs);
+    let note = EntityType::new("note").expect("a name");
+    let id = |number: usize| EntityId::new_v7(START + number as u64, [number as u8; 10]);
+    let page: Vec<(EntityId, EntityState)> = (0..ENTITIES).map(|number| (id(number), state.clone())).collect();
+    let bytes = encode_page(&page);
+
+    let mut group = criterion.benchmark_group("an entity of ten fields");
+    group.throughput(Throughput::Elements(FIELDS as u64));
+    group.bench_function("apply its events", |bencher| bencher.iter(|| apply(black_box(&events), &mut logs)));
+    group.bench_function("apply one more", |bencher| {
+        let again = &events[..1];
+        bencher.iter_batched_ref(
+            || state.clone(),
+            |state| {
+                let at = EventAt {
+                    log: logs.intern(LogId { author: Keypair::from_seed(&[1; 32]).peer_id(), epoch: Epoch(77) }),
+                    seq: 100,
+                    index: 0,
+                    hlc: HybridTimestamp::from_millis(START + 1_000),
+                    commit: 100,
+                    counts: true,
+                };
+                state.apply(&again[0], &at, &mut logs)
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.bench_function("view", |bencher| bencher.iter(|| black_box(&state).view(note.clone(), id(0), &logs)));
+    group.finish();
+
+    let mut group = criterion.benchmark_group("a page of 64 such entities");
+    group.throughput(Throughput::Elements(ENTITIES as u64));
+    group.bench_function("encode", |bencher| bencher.iter(|| encode_page(black_box(&page))));
+    group.bench_function("decode", |bencher| bencher.iter(|| decode_page(black_box(&bytes)).expect("a page")));
+    group.finish();
+}
+
+criterion_group!(benches, core);
+criterion_main!(benches);
