@@ -238,7 +238,8 @@ fn disk_syncs(report: &mut Report) {
         let figures = figures(runs);
         let wall = held as f64 / figures.wall;
         let cpu = grouped(held as f64 / figures.cpu);
-        let mut row = first_sync_row("W2", &format!("first sync, disk on both ends, {name}"), entities, held, "disk", figures);
+        let mut row =
+            first_sync_row("W2", &format!("first sync, disk on both ends, {name}"), entities, held, "disk", figures);
         row.figure = format!("{} events a second ({cpu} a CPU second)", grouped(wall));
         row.target = target;
         report.add(row);
@@ -306,7 +307,11 @@ fn quic(report: &mut Report) {
 fn text(report: &mut Report) {
     let count = if quick() { 5_000 } else { 20_000 };
     let edits = others::typing(count);
-    for (group, name) in [(100, "100 keystrokes an event"), (1, "1 keystroke an event, 100 events a commit"), (0, "1 keystroke a commit")] {
+    for (group, name) in [
+        (100, "100 keystrokes an event"),
+        (1, "1 keystroke an event, 100 events a commit"),
+        (0, "1 keystroke a commit"),
+    ] {
         let mut plain = Vec::new();
         let mut ours = Vec::new();
         for run in 0..=RUNS {
@@ -326,7 +331,14 @@ fn text(report: &mut Report) {
         let mut row = first_sync_row("text", &format!("text, {name}"), 1, count as u64, "memory", ours);
         (row.figure, row.target) = (figure, if group == 100 { "at most 20 % slower" } else { "" });
         report.add(row);
-        report.add(first_sync_row("text", &format!("plain yrs on the same edits, {name}"), 1, count as u64, "memory", plain));
+        report.add(first_sync_row(
+            "text",
+            &format!("plain yrs on the same edits, {name}"),
+            1,
+            count as u64,
+            "memory",
+            plain,
+        ));
     }
 }
 

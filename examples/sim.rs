@@ -30,7 +30,11 @@ fn arguments() -> Result<Arguments, String> {
             "--from" => arguments.from = number()?,
             "--trace" => arguments.trace = number()? as usize,
             "--steps" => arguments.steps = number()? as usize,
-            _ => return Err(format!("unknown argument {word}; usage: sim [--seed N | --seeds N [--from N]] [--steps N] [--trace LINES]")),
+            _ => {
+                return Err(format!(
+                    "unknown argument {word}; usage: sim [--seed N | --seeds N [--from N]] [--steps N] [--trace LINES]"
+                ));
+            }
         }
     }
     Ok(arguments)
@@ -60,7 +64,10 @@ fn main() -> ExitCode {
         print!("{}", outcome.faults);
         return match outcome.failure {
             None => {
-                println!("seed {seed}: all is well, {} frames, fingerprint {:016x}", outcome.frames, outcome.fingerprint);
+                println!(
+                    "seed {seed}: all is well, {} frames, fingerprint {:016x}",
+                    outcome.frames, outcome.fingerprint
+                );
                 ExitCode::SUCCESS
             }
             Some(why) => {
@@ -83,7 +90,10 @@ fn main() -> ExitCode {
             total.0.append(&outcome.faults);
             total.1 += outcome.frames;
             if let Some(why) = outcome.failure {
-                println!("seed {seed}: {why}\n  cargo run --release --features sim --example sim -- --seed {seed} --steps {}", arguments.steps);
+                println!(
+                    "seed {seed}: {why}\n  cargo run --release --features sim --example sim -- --seed {seed} --steps {}",
+                    arguments.steps
+                );
                 failed.lock().expect("no panic while it is held").push(seed);
             }
         }

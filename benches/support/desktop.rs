@@ -59,10 +59,7 @@ pub async fn w2(device: &OrchestratorHandle, entities: usize) {
         for from in (0..entities).step_by(1_000) {
             let change = |entity: usize| EntityEdit {
                 id: ids.get(entity).copied(),
-                edits: vec![Edit::Set(
-                    field(&format!("f{pass}")),
-                    Value::Text(text((entity * 10 + pass) as u64, 25)),
-                )],
+                edits: vec![Edit::Set(field(&format!("f{pass}")), Value::Text(text((entity * 10 + pass) as u64, 25)))],
             };
             let changes = (from..entities.min(from + 1_000)).map(change).collect();
             let written = device.batch(note(), changes).await.expect("a write");

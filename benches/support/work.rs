@@ -102,7 +102,8 @@ pub fn w2(device: &mut Device, entities: usize, order: Order, batch: usize) {
     }
     // The ids are made up here: an entity is made and changed in one commit.
     let ids: Vec<EntityId> = (0..entities).map(made_up).collect();
-    let changes: Vec<(usize, usize)> = (0..entities).flat_map(|entity| (0..10).map(move |pass| (entity, pass))).collect();
+    let changes: Vec<(usize, usize)> =
+        (0..entities).flat_map(|entity| (0..10).map(move |pass| (entity, pass))).collect();
     for some in changes.chunks(batch) {
         device.write(write(some.iter().map(|(entity, pass)| event(Some(ids[*entity]), *entity, *pass)).collect()));
     }

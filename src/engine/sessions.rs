@@ -85,6 +85,8 @@ pub struct Session {
     /// A request that has no answer yet.
     pub request: Option<u32>,
     next_request: u32,
+    /// The frontier that the request told, with its digest.
+    pub told: Option<(Hash, Frontier)>,
     /// Full exchanges of entries: the one that we asked for, and the peer's.
     pub asking: super::sync::Exchange,
     pub answering: super::sync::Exchange,
@@ -128,6 +130,7 @@ impl Session {
             request: None,
             // The two sides count in odd and even numbers, so that an answer is never taken for a question.
             next_request: if initiator { 1 } else { 2 },
+            told: None,
             asking: super::sync::Exchange::default(),
             answering: super::sync::Exchange::default(),
             next_check: u64::MAX,

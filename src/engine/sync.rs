@@ -35,6 +35,8 @@ pub struct Forced {
 #[derive(Default, Debug)]
 pub struct Exchange {
     id: u32,
+    /// What was held here when the types were compared.
+    ours: Frontier,
     entries: Frontier,
 }
 
@@ -47,6 +49,7 @@ impl SyncEngine {
         let Some(session) = self.sessions.get_mut(&link) else { return };
         let id = session.next_request();
         session.request = Some(id);
+        session.told = Some((digest, frontier));
         session.ask_again = false;
         self.send(link, &Message::SyncRequest(SyncRequestMessage { id, scope: Scope::All, have }));
     }
@@ -84,7 +87,7 @@ impl SyncEngine {
             true => SyncState::Have(ours),
             false => {
                 if let Some(session) = self.sessions.get_mut(&link) {
-                    session.answering = Exchange { id: request.id, entries: Frontier::new() };
+                    session.answering = Exchange { id: request.id, ours: frontier, entries: Frontier::new() };
                 }
                 SyncState::Types(self.type_shorts(&peer))
             }
@@ -101,8 +104,10 @@ impl SyncEngine {
         match message.state {
             SyncState::Equal if asked => {
                 session.request = None;
-                let (digest, frontier) = self.frontier_for(&peer);
-                self.frontiers_equal(link, digest, frontier);
+                // Equal to what was told then: commits made since are new to the peer.
+                if let Some((digest, frontier)) = session.told.take() {
+                    self.frontiers_equal(link, digest, frontier);
+                }
                 Ok(())
             }
             SyncState::Have(have) if asked => {
@@ -113,8 +118,11 @@ impl SyncEngine {
                 Ok(())
             }
             SyncState::Types(theirs) if asked => {
-                session.asking = Exchange { id: message.id, entries: Frontier::new() };
+                let (_, held) = self.frontier_for(&peer);
                 let ours = self.type_shorts(&peer);
+                if let Some(session) = self.sessions.get_mut(&link) {
+                    session.asking = Exchange { id: message.id, ours: held, entries: Frontier::new() };
+                }
                 let differ: BTreeSet<EntityType> = (ours.iter().filter(|entry| !theirs.contains(entry)))
                     .chain(theirs.iter().filter(|entry| !ours.contains(entry)))
                     .map(|(name, _)| name.clone())
@@ -137,7 +145,7 @@ impl SyncEngine {
                 if !last {
                     return Ok(());
                 }
-                let told = std::mem::take(exchange).entries;
+                let Exchange { ours, entries: told, .. } = std::mem::take(exchange);
                 if asked {
                     session.request = None;
                 }
@@ -145,7 +153,6 @@ impl SyncEngine {
                 if !asked {
                     self.send_entries(link, message.id, &types);
                 }
-                let (_, ours) = self.frontier_for(&peer);
                 // Types that were not named are held alike.
                 let alike = ours.into_iter().filter(|(name, _)| !types.contains(&name.entity_type));
                 self.theirs_known(link, alike.chain(told).collect());
@@ -199,17 +206,8 @@ impl SyncEngine {
         let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return };
         self.compare_tips(link, &theirs);
         let Some(session) = self.sessions.get_mut(&link) else { return };
-        // What it sent meanwhile, it has too.
-        let before = std::mem::replace(&mut session.theirs, theirs);
-        for (name, held) in before {
-            if let Some(now) = session.theirs.get_mut(&name)
-                && now.seq < held.seq
-                && !now.forked
-                && held.hash == Hash::ZERO
-            {
-                now.seq = held.seq;
-            }
-        }
+        // Messages come in order: whatever the peer sent or acknowledged before is in what it tells now.
+        session.theirs = theirs;
         session.known = true;
         // What is under way is not sent again.
         let pending = session.sending.under_way().filter_map(Carries::log).collect::<BTreeSet<_>>();

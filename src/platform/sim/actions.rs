@@ -83,7 +83,13 @@ impl World {
                 // Both look for each other at the same time.
                 for (from, to) in [(d, b), (other, a)] {
                     if from != to_index(self, to) && self.devices[from].engine.is_some() {
-                        self.input(from, crate::engine::Input::PeerFound(to, vec![super::device::address(&to), format!("/again/{}", self.now)]));
+                        self.input(
+                            from,
+                            crate::engine::Input::PeerFound(
+                                to,
+                                vec![super::device::address(&to), format!("/again/{}", self.now)],
+                            ),
+                        );
                     }
                 }
             }
@@ -259,7 +265,13 @@ impl World {
         if cheat {
             // Each is shown to other peers only.
             for (other, group) in self.groups.iter_mut().enumerate() {
-                *group = if other == d { 0 } else if other == twin { 1 } else { (other % 2) as u8 };
+                *group = if other == d {
+                    0
+                } else if other == twin {
+                    1
+                } else {
+                    (other % 2) as u8
+                };
             }
             self.kill_links_of(d);
         }
@@ -297,11 +309,17 @@ impl World {
             })
         });
         // What comes after it in the log is fetched again with it.
-        let last = blocks.iter().filter_map(|(_, block)| decode_header(block).ok()).filter(|other| other.log == header.log);
+        let last =
+            blocks.iter().filter_map(|(_, block)| decode_header(block).ok()).filter(|other| other.log == header.log);
         let is_last = last.map(|other| other.last_seq()).max() == Some(header.last_seq());
         if elsewhere && is_last {
             self.faults.add(Fault::DamagedBlock);
-            self.say(format!("a block of {d} is damaged: {:?} {}..{}", header.log, header.first_seq, header.last_seq()));
+            self.say(format!(
+                "a block of {d} is damaged: {:?} {}..{}",
+                header.log,
+                header.first_seq,
+                header.last_seq()
+            ));
             self.devices[d].disk.damage(Table::Blocks, key);
             if self.rng.one_in(2) {
                 self.restart(d);
@@ -332,7 +350,8 @@ impl World {
         }
         if self.rng.one_in(8) {
             let name = field("title");
-            changes.push(EntityEdit { id: None, edits: vec![Edit::Create, Edit::Set(name, Value::Int(self.now as i64))] });
+            changes
+                .push(EntityEdit { id: None, edits: vec![Edit::Create, Edit::Set(name, Value::Int(self.now as i64))] });
         }
         let look = if count == 1 { Look::of(looks) } else { None };
         self.call(d, Call::Write { entity_type, changes }, Asked::Write(edits, look));
@@ -378,7 +397,9 @@ impl World {
             10 | 11 => Edit::Insert(field("tags"), Value::Int(self.rng.below(4) as i64)),
             12 => Edit::Remove(field("tags"), Value::Int(self.rng.below(4) as i64)),
             13 | 14 => {
-                let Some(token) = char::from_u32(*TOKEN_CHARS.start() as u32 + number as u32) else { return Edit::Create };
+                let Some(token) = char::from_u32(*TOKEN_CHARS.start() as u32 + number as u32) else {
+                    return Edit::Create;
+                };
                 expect(self, Token::Char(token));
                 let at = if self.rng.one_in(3) { self.rng.below(4) as u32 } else { 0 };
                 Edit::TextInsert(field("log"), at, token.into())

@@ -146,7 +146,10 @@ impl World {
                 other => return Err(format!("reasons that are {other:?}")),
             };
             if !forks && working.len() > 1 && (status.unsent > 0 || status.unsaved > 0 || status.syncing > 0) {
-                why += &format!("device {d} has {} commits unsent, {} unsaved, {} sessions syncing; ", status.unsent, status.unsaved, status.syncing);
+                why += &format!(
+                    "device {d} has {} commits unsent, {} unsaved, {} sessions syncing; ",
+                    status.unsent, status.unsaved, status.syncing
+                );
             }
             let owed: Vec<_> = reasons.iter().filter(|reason| !forks || !self.is_about_twins(reason)).collect();
             if !owed.is_empty() {
@@ -158,7 +161,10 @@ impl World {
         }
         if !same {
             let all = why.is_empty() && !forks;
-            why = format!("the devices show different states {digests:?}{}; {why}", if all { " and say nothing about it" } else { "" });
+            why = format!(
+                "the devices show different states {digests:?}{}; {why}",
+                if all { " and say nothing about it" } else { "" }
+            );
         }
         for d in &working {
             if let Some(name) = self.devices[*d].asked.values().find_map(|asked| match asked {

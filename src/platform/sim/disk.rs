@@ -111,7 +111,6 @@ impl Disk {
 
 /// Every row of a table.
 pub fn all(store: &MemoryStore, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let read =
-        Read::Range { table, from: Vec::new(), to: vec![0xff; 64], max_rows: usize::MAX, max_bytes: usize::MAX };
+    let read = Read::Range { table, from: Vec::new(), to: vec![0xff; 64], max_rows: usize::MAX, max_bytes: usize::MAX };
     store.rows(&read).rows
 }

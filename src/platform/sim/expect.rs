@@ -142,7 +142,8 @@ pub fn tokens_on_disk(store: &MemoryStore, vault: VaultId) -> BTreeSet<Token> {
                     // The characters of a text stand in the update as they are, three bytes each.
                     FieldOp::Text { field, update } if field.as_str() == "log" => {
                         let text = String::from_utf8_lossy(&update);
-                        tokens.extend(text.chars().filter(|c| super::actions::TOKEN_CHARS.contains(c)).map(Token::Char));
+                        tokens
+                            .extend(text.chars().filter(|c| super::actions::TOKEN_CHARS.contains(c)).map(Token::Char));
                     }
                     _ => {}
                 }

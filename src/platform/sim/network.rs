@@ -217,7 +217,8 @@ impl World {
 
     /// Cuts all links of a device.
     pub fn kill_links_of(&mut self, d: usize) {
-        let links = self.links.iter().filter(|(_, link)| !link.dead && link.ends.iter().flatten().any(|(e, _)| *e == d));
+        let links =
+            self.links.iter().filter(|(_, link)| !link.dead && link.ends.iter().flatten().any(|(e, _)| *e == d));
         let links: Vec<u64> = links.map(|(number, _)| *number).collect();
         links.into_iter().for_each(|number| self.kill(number));
     }

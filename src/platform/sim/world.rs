@@ -356,7 +356,9 @@ impl World {
     }
 
     fn reply(&mut self, d: usize, call: CallId, reply: Result<Reply>) {
-        self.say_with(|| format!("{d} answers {}: {}", call.0, format!("{reply:?}").chars().take(400).collect::<String>()));
+        self.say_with(|| {
+            format!("{d} answers {}: {}", call.0, format!("{reply:?}").chars().take(400).collect::<String>())
+        });
         let Some(asked) = self.devices[d].asked.remove(&call) else {
             return self.fail(format!("device {d} answers {call:?} twice, or without being asked"));
         };
@@ -470,7 +472,9 @@ impl Apart {
                     }
                     Output::Read(ticket, read) => inputs.push_back(Input::Rows(ticket, Ok(self.store.rows(&read)))),
                     Output::Reply(_, reply) => return reply.map_err(|error| error.to_string()),
-                    Output::Emit(SyncEvent::StorageFailed(_, text) | SyncEvent::StorageDamaged(text)) => return Err(text),
+                    Output::Emit(SyncEvent::StorageFailed(_, text) | SyncEvent::StorageDamaged(text)) => {
+                        return Err(text);
+                    }
                     _ => {}
                 }
             }
