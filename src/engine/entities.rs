@@ -3,7 +3,7 @@
 //! State is a cache of the blocks (DESIGN section 5). An event for an entity whose page is not in memory waits in line
 //! until the page is read, by a reader or by the next checkpoint: applying a block reads nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use foldhash::quality::FixedState;
@@ -41,6 +41,8 @@ type Waiting = (Arc<[Event]>, EventAt);
 pub struct Entities {
     loaded: HashMap<Key, Loaded, FixedState>,
     waiting: BTreeMap<Key, Vec<Waiting>>,
+    /// Entities that somebody waits for: what their page does not have is nowhere.
+    wanted: BTreeSet<Key>,
     /// Of each type, the first ids of its pages, ascending.
     pages: BTreeMap<TypeIx, Vec<EntityId>>,
     clean_bytes: usize,
@@ -54,6 +56,7 @@ impl Entities {
         Self {
             loaded: HashMap::with_hasher(FixedState::with_seed(seed)),
             waiting: BTreeMap::new(),
+            wanted: BTreeSet::new(),
             pages: BTreeMap::new(),
             clean_bytes: 0,
             dirty_events: 0,
@@ -132,6 +135,8 @@ impl Entities {
         let mut waiting = self.waiting.split_off(&(ty, first));
         let end = self.page_end(ty, &first).map_or((TypeIx(ty.0.saturating_add(1)), EntityId([0; 16])), |id| (ty, id));
         self.waiting.append(&mut waiting.split_off(&end));
+        let mut sought = self.wanted.split_off(&(ty, first));
+        self.wanted.append(&mut sought.split_off(&end));
         for ((_, id), events) in waiting {
             let mut state = page.remove(&id).unwrap_or_default();
             for (events, at) in events {
@@ -145,8 +150,11 @@ impl Entities {
             if wanted(&id) && !self.loaded.contains_key(&(ty, id)) {
                 self.clean_bytes += state.memory_bytes();
                 self.loaded.insert((ty, id), Loaded { state, dirty: false });
+            } else {
+                sought.remove(&(ty, id));
             }
         }
+        sought.into_iter().for_each(|key| self.know_absent(key));
     }
 
     /// Forgets all states of a type, and its pages: they are put anew.
@@ -169,15 +177,18 @@ impl Entities {
         self.loaded.iter().filter(move |((of, _), _)| *of == ty).map(|((_, id), loaded)| (id, &loaded.state))
     }
 
-    /// The pages that must be read before `keys` are all loaded.
-    pub fn pages_for<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> Vec<(TypeIx, EntityId)> {
-        let unread = keys.into_iter().filter(|key| !self.is_loaded(key));
-        sorted(unread.filter_map(|key| Some((key.0, self.page_of(key)?))).collect())
+    /// The pages that must be read before `keys` are all loaded; those that a page turns out not to have count as
+    /// loaded then.
+    pub fn pages_for<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>) -> Vec<(TypeIx, EntityId)> {
+        let unread: Vec<Key> = keys.into_iter().filter(|key| !self.is_loaded(key)).copied().collect();
+        self.wanted.extend(unread.iter().copied());
+        sorted(unread.iter().filter_map(|key| Some((key.0, self.page_of(key)?))).collect())
     }
 
     /// The pages of a type that events wait for.
     pub fn pages_waited_for(&self, ty: TypeIx) -> Vec<(TypeIx, EntityId)> {
-        self.pages_for(self.waiting.keys().filter(|key| key.0 == ty))
+        let waiting = self.waiting.keys().filter(|key| key.0 == ty);
+        sorted(waiting.filter_map(|key| Some((key.0, self.page_of(key)?))).collect())
     }
 
     /// The pages that a checkpoint rewrites.
