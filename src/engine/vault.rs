@@ -143,6 +143,17 @@ impl SyncEngine {
     pub(super) fn join_now(&mut self, call: CallId, invite: &Invite, own: Vec<Import>) -> Result<()> {
         let (membership, complete) = invite.membership()?;
         let mut arrived = Arrived::default();
+        let view = membership.evaluate();
+        if let Some(import) = own.iter().find(|import| !view.may_write(import.entity_type.as_str(), &self.me)) {
+            return Err(Error::new(
+                ErrorCode::PolicyDenied,
+                format!(
+                    "the invite does not let this device write, and its own data (`{}`) would be lost; ask for an invite as \
+                     a member, or join in a new data folder",
+                    import.entity_type
+                ),
+            ));
+        }
         if self.vault.is_some() {
             self.drop_vault(&mut arrived);
         }

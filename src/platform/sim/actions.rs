@@ -37,6 +37,8 @@ impl World {
         init(self, 0);
         for d in 1..self.devices.len() {
             if self.rng.one_in(6) {
+                // Whoever has data may not join as a reader.
+                self.devices[d].role = Some(SyncRole::Member);
                 init(self, d);
                 for _ in 0..self.rng.between(1, 4) {
                     self.write(d);
@@ -281,8 +283,7 @@ impl World {
             self.write(twin);
         }
         if cheat {
-            let peer = self.devices[d].peer;
-            self.expect.cheats(peer);
+            self.expect.cheater = Some(self.devices[d].peer);
         }
     }
 

@@ -44,6 +44,8 @@ pub enum Must {
 #[derive(Default, Debug)]
 pub struct Expect {
     pub edits: Vec<Expected>,
+    /// Whose edits may be lost: a member that cheats.
+    pub cheater: Option<PeerId>,
 }
 
 impl Expect {
@@ -77,13 +79,6 @@ impl Expect {
         }
     }
 
-    /// What a member that cheats has written may be lost.
-    pub fn cheats(&mut self, author: PeerId) {
-        for edit in self.edits.iter_mut().filter(|edit| edit.author == author && edit.must != Must::Never) {
-            edit.must = Must::Maybe;
-        }
-    }
-
     /// Compares with what a replica shows; answers the first difference.
     pub fn check(&self, forked: bool, shown: &BTreeMap<(EntityType, EntityId), Shown>) -> Result<(), String> {
         let none = Shown::default();
@@ -93,6 +88,7 @@ impl Expect {
             let must = match edit.must {
                 Must::UnlessForked if forked => Must::Maybe,
                 Must::UnlessForked => Must::Yes,
+                Must::Yes if self.cheater == Some(edit.author) => Must::Maybe,
                 other => other,
             };
             if let Token::Add(by) = edit.token {
