@@ -1,7 +1,7 @@
 //! What an entity keeps of each log: how far it came, what its author had seen, whether it deletes or gives life.
 //!
 //! A Delete hides what its clock covers. An event defeats it that the clock does not cover, and that is a `Create` or
-//! had not seen the Delete (DESIGN section 4). Events of different logs come in any order, so this must be decided
+//! had not seen the Delete (PROTOCOL.md section 9). Events of different logs come in any order, so this must be decided
 //! from what is kept: per log its latest Delete, its latest `Create`, the last commit that gave life, and where along
 //! the log something was newly seen. A void event moves only what was seen.
 

@@ -1,4 +1,4 @@
-//! How field operations merge: an event and an entity's state in, the new state out (DESIGN section 4).
+//! How field operations merge: an event and an entity's state in, the new state out (PROTOCOL.md section 9).
 
 mod check;
 mod counter;

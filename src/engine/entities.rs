@@ -1,6 +1,6 @@
 //! Entity state in memory: what is dirty since the last checkpoint, and a bounded cache of the rest.
 //!
-//! State is a cache of the blocks (DESIGN section 5). An event for an entity whose page is not in memory waits in line
+//! State is a cache of the blocks (ARCHITECTURE.md). An event for an entity whose page is not in memory waits in line
 //! until the page is read, by a reader or by the next checkpoint: applying a block reads nothing.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! Two chains of one log: finding where they part, proving it, and what the author does about it (DESIGN section 5).
+//! Two chains of one log: finding where they part, proving it, and what the author does about it (PROTOCOL.md 4.6).
 //!
 //! Whoever notices that a peer's chain differs asks the peer to go on from further and further back, until the chains
 //! meet. The author of the log takes the peer's chain where nobody can have its own, and makes its commits again in a

@@ -321,7 +321,7 @@ pub struct PeerStatus {
     pub ahead: u64,
 }
 
-/// Why something is not in sync with a peer (DESIGN section 6).
+/// Why something is not in sync with a peer (README.md has the table).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Reason {
     /// No link, and no address that answered.

@@ -2,7 +2,7 @@
 //!
 //! State, input and time in; outputs out. The engine never reads a clock, a random source, a disk or a socket
 //! ([`io`](self) is its whole contract), so all of it runs in a simulator from one seed. What must not happen before
-//! something is on disk hangs on that write's [`Landed`] and follows when the platform says [`Input::Written`].
+//! something is on disk hangs on that write's `Landed` and follows when the platform says [`Input::Written`].
 
 mod backup;
 mod calls;

@@ -1,4 +1,4 @@
-//! Why something is not in sync: every difference has one reason (DESIGN section 6), and `explain` tells it.
+//! Why something is not in sync: every difference has one reason (README.md has them), and `explain` tells it.
 
 use super::SyncEngine;
 use super::io::{NotSynced, PeerStatus, Reason};

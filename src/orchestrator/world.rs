@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 pub struct Opened {
     /// The device's key.
     pub keypair: Keypair,
-    /// Tells this copy of the store from every other (DESIGN section 5, restored devices).
+    /// Tells this copy of the store from every other (ARCHITECTURE.md, restored devices).
     pub instance_mark: [u8; 16],
     /// The store, which runs on its own.
     pub store: StoreLink,

@@ -1,5 +1,5 @@
 //! What two devices of a vault show each other before they know each other: the selector, which picks the vault
-//! without naming it, and the credential, a chain of grants (DESIGN section 6). Neither grants access: the selector only
+//! without naming it, and the credential, a chain of grants (PROTOCOL.md section 4). Neither grants access: the selector only
 //! selects, the credential only opens the membership sync, whose evaluation then decides.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,4 +1,4 @@
-//! Who is a member, who may write and read what, and which commits count (DESIGN section 7).
+//! Who is a member, who may write and read what, and which commits count (PROTOCOL.md sections 7, 8).
 
 mod credential;
 mod invite;

@@ -1,5 +1,5 @@
 //! `valid`: the one function that decides which commits of a log count. It is pure: the same facts, fork proofs and
-//! membership operations give the same answer on every replica, in whatever order they came (DESIGN section 7).
+//! membership operations give the same answer on every replica, in whatever order they came (PROTOCOL.md section 8).
 //!
 //! Validity decides whether a commit is applied, never whether it is stored.
 

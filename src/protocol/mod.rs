@@ -1,5 +1,5 @@
 //! One conversation with one peer, as far as it needs nothing of the engine: the greeting, the credit window, large
-//! blocks in parts, and how frontiers are told in few bytes (DESIGN section 6).
+//! blocks in parts, and how frontiers are told in few bytes (PROTOCOL.md section 4).
 
 mod parts;
 mod summary;

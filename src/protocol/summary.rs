@@ -1,4 +1,4 @@
-//! Frontiers, and how they are told in few bytes (DESIGN section 5, "Frontier exchange").
+//! Frontiers, and how they are told in few bytes (PROTOCOL.md section 4.3).
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 //! all. Every backend passes the one [`conformance`] suite.
 //!
 //! The core decides *what* is stored (`engine/layout.rs`); a store only keeps it. **Blocks, frontier and membership
-//! operations are the truth, pages are a cache** (DESIGN section 3, rule 3).
+//! operations are the truth, pages are a cache** (ARCHITECTURE.md, invariants).
 
 pub mod conformance;
 mod memory;

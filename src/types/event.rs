@@ -26,7 +26,7 @@ pub enum FieldKind {
     Opaque = 4,
 }
 
-/// One change to one field, or to the entity as a whole (DESIGN section 4).
+/// One change to one field, or to the entity as a whole (PROTOCOL.md section 9).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FieldOp {
     /// Makes the entity, or brings it back with all its fields.

@@ -224,7 +224,7 @@ name!(
 );
 
 /// 64 random bits that tell an author's runs of commits apart; a new epoch is the way out of every doubt about an old
-/// one (DESIGN section 5).
+/// one (ARCHITECTURE.md, forks).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 

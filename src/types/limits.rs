@@ -1,4 +1,4 @@
-//! Limits, checked at the local edit and at the wire before memory is taken (DESIGN section 5).
+//! Limits, checked at the local edit and at the wire before memory is taken (PROTOCOL.md section 11).
 
 /// Events in one commit, and in one block.
 pub const MAX_BATCH_SIZE: usize = 1_000;

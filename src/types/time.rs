@@ -1,6 +1,6 @@
 //! Hybrid logical clocks (Kulkarni et al., "Logical Physical Clocks", 2014), and the two readings that the core is told.
 //!
-//! Time only breaks ties between edits that did not know of each other (DESIGN section 4).
+//! Time only breaks ties between edits that did not know of each other (PROTOCOL.md section 9).
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Blocks: whole commits of one log, packed, compressed and signed once (DESIGN section 5).
+//! Blocks: whole commits of one log, packed, compressed and signed once (PROTOCOL.md section 6).
 //!
 //! A plain header, then the body (dictionaries of entities, fields and logs, then the commits), which is compressed
 //! where that makes it shorter, then the signature of the last commit. What the previous commit implies is left out:

@@ -1,4 +1,4 @@
-//! The messages of the protocol (DESIGN section 6): nine, plus Ping and Pong.
+//! The messages of the protocol (PROTOCOL.md section 3): nine, plus Ping and Pong.
 
 use std::sync::Arc;
 
@@ -12,19 +12,28 @@ pub const OLDEST_PROTOCOL_VERSION: u16 = 1;
 
 /// One message; each travels in one frame, but for [`EventBatchMessage`]s of large commits.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[allow(missing_docs)] // each is described at its own type
 pub enum Message {
+    /// The first frame of a session, from the initiator.
     Hello(HelloMessage),
+    /// The answer to it.
     HelloAck(HelloAckMessage),
+    /// Asks what the other side holds, or where to go on.
     SyncRequest(SyncRequestMessage),
+    /// The answer, and what follows from it.
     SyncState(SyncStateMessage),
+    /// Commits, membership operations, fork proofs.
     EventBatch(EventBatchMessage),
+    /// How much of them is dealt with.
     EventAck(EventAckMessage),
+    /// New commits of their author.
     EventNotify(EventNotifyMessage),
+    /// What to push.
     Subscribe(SubscribeMessage),
+    /// Something is wrong; ends the session.
     Error(ErrorMessage),
     /// Answered by a `Pong` with the same number.
     Ping(u64),
+    /// The answer to a `Ping`.
     Pong(u64),
 }
 
@@ -69,7 +78,7 @@ pub struct FrontierEntry {
     pub entity_type: EntityType,
     /// Author and epoch.
     pub log: LogId,
-    /// The last commit held; of a forked log, the last common one.
+    /// The last commit held; of a forked log, at most the last common one.
     pub seq: u64,
     /// Its hash.
     pub hash: Hash,
@@ -83,9 +92,9 @@ pub enum Scope {
     /// All that the asker may read.
     #[default]
     All,
-    /// These types.
+    /// These types: the logs in `have` are sent again, each from the commit after its entry; nothing else answers.
     Types(Vec<EntityType>),
-    /// These entities: their vector clocks, and the logs up to the blocks that contain them.
+    /// These entities: answered by their vector clocks.
     Entities(Vec<(EntityType, EntityId)>),
 }
 
@@ -94,9 +103,11 @@ pub enum Scope {
 pub struct FrontierSummary {
     /// Digest over membership heads, fork marks and the frontier of the types that both may read.
     pub digest: Hash,
-    /// Short digest of the frontier that the entries are relative to; zero for the empty frontier.
+    /// Short digest of the frontier that the entries are relative to, the last one that both had in common; zero for
+    /// the empty frontier.
     pub base: u64,
-    /// The entries that changed since `base`: none where they do not fit into 1 KiB (then `complete` is false).
+    /// The entries that changed since `base`: none where there are more than 14 (then `complete` is false). In a request
+    /// about types: from where on to send these logs again.
     pub entries: Vec<FrontierEntry>,
     /// Whether `base` and `entries` together are the whole frontier.
     pub complete: bool,
@@ -175,7 +186,7 @@ pub enum EventBatchMessage {
 /// Either side: all that was sent up to here is on disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EventAckMessage {
-    /// How many bytes of batch frames of this session are stored (cumulative): also what the sender may send again.
+    /// How many bytes of the batch frames of this session, in all, are on disk or need not be.
     pub stored: u64,
     /// The window: how many bytes the sender may have sent beyond `stored`.
     pub window: u32,

@@ -84,7 +84,7 @@ pub enum Command {
         #[arg(long)]
         no_mdns: bool,
     },
-    /// Write fields of an entity: put TYPE [ID] FIELD-OP...; prints its id.
+    /// Write fields of an entity: `put TYPE [ID] FIELD-OP...`; prints its id.
     ///
     /// A FIELD-OP is one of: F=V (set; V is JSON where it parses, else a string), F! (clear), F+=N (count), F+:V
     /// (insert into a set), F-:V (remove from it), F@POS+TEXT and F@POS-LEN (text; in UTF-16 units), F<FILE (opaque

@@ -22,7 +22,7 @@ fn raw(text: &str) -> Result<()> {
     end_if_reader_is_gone(io::stdout().lock().write_all(text.as_bytes()))
 }
 
-/// Writes out what [`line`] left in the buffer.
+/// Writes out what [`line()`] left in the buffer.
 pub fn flush() -> Result<()> {
     end_if_reader_is_gone(io::stdout().lock().flush())
 }

@@ -1,7 +1,7 @@
 //! The third platform: network, disks and clocks of several devices, simulated from one seed.
 //!
 //! [`run`] makes a world of 2 to 8 devices, lets them work for a number of steps while links, disks, clocks and members
-//! fail in every way that DESIGN names, heals everything, and then asks what must hold: all replicas show the same, what
+//! fail in every way that [`Fault`] names, heals everything, and then asks what must hold: all replicas show the same, what
 //! an app was told is saved is there, nothing is stuck, and every store opens again to the same state. The same seed
 //! gives the same run.
 

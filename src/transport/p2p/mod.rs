@@ -2,7 +2,7 @@
 //!
 //! Each connected pair of peers has one bidirectional stream of the protocol [`PROTOCOL`]: frames of a big-endian `u32`
 //! length and as many bytes, 1 to [`crate::types::limits::MAX_FRAME_BYTES`]. Whoever dialled a connection opens the
-//! stream; [`links`] says which one stays where both sides dialled.
+//! stream; `links.rs` says which one stays where both sides dialled.
 
 mod address;
 mod behaviour;
