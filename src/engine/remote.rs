@@ -147,8 +147,7 @@ impl SyncEngine {
             self.compares.remove(&key);
             if header.last_seq() > tip.seq {
                 let suffix = cut_suffix(&block, vault_id, tip.seq)?;
-                let commits: Vec<Commit> =
-                    commits.into_iter().filter(|commit| commit.header.seq > tip.seq).collect();
+                let commits: Vec<Commit> = commits.into_iter().filter(|commit| commit.header.seq > tip.seq).collect();
                 self.received(link, &commits);
                 self.append(key, commits, suffix.into(), arrived);
             }
