@@ -1,0 +1,14 @@
+//! Real processes: devices that are `privstack` on this machine, killed, copied, lied to and cut apart.
+#![cfg(feature = "cli")]
+
+mod convergence;
+mod copies;
+mod crashes;
+mod daily;
+mod device;
+#[path = "../lan/mod.rs"]
+mod lan;
+#[allow(dead_code)] // made for the transport's tests
+#[path = "../p2p_support/mod.rs"]
+mod p2p_support;
+mod strangers;
