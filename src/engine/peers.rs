@@ -12,6 +12,8 @@ use crate::types::{EntityType, Epoch, Hash, LogId, LogName, PeerId};
 /// The first wait before dialling again; it doubles up to [`MAX_BACKOFF`], with a random half.
 const MIN_BACKOFF: u64 = 500_000;
 const MAX_BACKOFF: u64 = 60_000_000;
+/// How long a dial may take before it is taken to be lost.
+const DIAL_TIME: u64 = 20_000_000;
 const MAX_ADDRESSES: usize = 16;
 const MAX_ADDRESS_BYTES: usize = 512;
 /// Peers whose addresses are kept: members, and others up to this many.
@@ -37,13 +39,18 @@ pub struct Peer {
     /// When to dial it next, 0: at once; and the wait after that.
     pub dial_at: u64,
     pub backoff: u64,
-    /// A dial is under way.
-    pub dialling: bool,
+    /// Until when a dial is taken to be under way, 0: none is. A transport that is just closing a link may say nothing.
+    pub dialling: u64,
     /// What the last attempt said.
     pub failure: Option<String>,
 }
 
 impl Peer {
+    /// When it is to be dialled next.
+    fn due(&self) -> u64 {
+        self.dial_at.max(self.dialling)
+    }
+
     /// Puts addresses in front of those known.
     pub fn learn(&mut self, addresses: Vec<String>) {
         for address in addresses.into_iter().rev().filter(|address| address.len() <= MAX_ADDRESS_BYTES) {
@@ -111,7 +118,7 @@ impl SyncEngine {
     pub(super) fn add_peer(&mut self, peer: PeerId, addresses: Vec<String>) {
         let known = self.peers.entry(peer).or_default();
         known.wanted = true;
-        known.dialling = false; // the new addresses are tried beside those that are dialled now
+        known.dialling = 0; // the new addresses are tried beside those that are dialled now
         known.dial_at = 0;
         known.backoff = 0;
         known.learn(addresses);
@@ -134,7 +141,7 @@ impl SyncEngine {
         let new = addresses.iter().any(|address| !known.addresses.contains(address));
         known.learn(addresses);
         if new {
-            known.dialling = false;
+            known.dialling = 0;
             known.dial_at = 0;
             known.backoff = 0;
         }
@@ -144,7 +151,7 @@ impl SyncEngine {
         let jitter = self.entropy.below(1_000);
         let now = self.now.mono;
         let Some(known) = self.peers.get_mut(&peer) else { return };
-        known.dialling = false;
+        known.dialling = 0;
         known.failure = Some(why.clone());
         known.backoff = (known.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
         known.dial_at = now + known.backoff / 2 + known.backoff / 2 * jitter / 1_000;
@@ -158,7 +165,7 @@ impl SyncEngine {
         let jitter = self.entropy.below(1_000);
         let now = self.now.mono;
         let Some(known) = self.peers.get_mut(&peer) else { return };
-        known.dialling = false;
+        known.dialling = 0;
         known.backoff = (known.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
         known.dial_at = now + known.backoff / 2 + known.backoff / 2 * jitter / 1_000;
     }
@@ -169,8 +176,7 @@ impl SyncEngine {
 
     fn dial_candidates(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
         self.peers.iter().filter(|(id, peer)| {
-            !peer.dialling
-                && (peer.wanted || (!peer.addresses.is_empty() && self.is_member(id)))
+            (peer.wanted || (!peer.addresses.is_empty() && self.is_member(id)))
                 && !self.sessions.values().any(|session| session.peer == **id)
         })
     }
@@ -181,10 +187,10 @@ impl SyncEngine {
             return;
         }
         let due: Vec<PeerId> =
-            self.dial_candidates().filter(|(_, peer)| peer.dial_at <= self.now.mono).map(|(id, _)| *id).collect();
+            self.dial_candidates().filter(|(_, peer)| peer.due() <= self.now.mono).map(|(id, _)| *id).collect();
         for id in due {
             if let Some(peer) = self.peers.get_mut(&id) {
-                peer.dialling = true;
+                peer.dialling = self.now.mono + DIAL_TIME;
                 self.out.push(Output::Dial(id, peer.addresses.clone()));
             }
         }
@@ -195,7 +201,7 @@ impl SyncEngine {
         if self.paused || self.vault.is_none() {
             return None;
         }
-        self.dial_candidates().map(|(_, peer)| peer.dial_at).min()
+        self.dial_candidates().map(|(_, peer)| peer.due()).min()
     }
 
     /// Types that both may read, that have a log.

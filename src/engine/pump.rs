@@ -133,10 +133,7 @@ impl SyncEngine {
                     continue;
                 }
                 // Others' live commits wait a little: their author pushes them too.
-                if log.forward_at > self.now.mono && session.complete {
-                    continue;
-                }
-                if !session.live && session.complete {
+                if session.caught_up && (log.forward_at > self.now.mono || !session.live) {
                     continue;
                 }
                 return Some((log.key, has + 1, false));
@@ -151,7 +148,7 @@ impl SyncEngine {
 
     /// When the next of others' commits are to be forwarded.
     pub(super) fn next_forward(&self) -> Option<u64> {
-        if self.sessions.values().filter(|session| session.connected).count() < 2 {
+        if !self.sessions.values().any(|session| session.connected) {
             return None;
         }
         self.logs.values().map(|log| log.forward_at).filter(|at| *at > self.now.mono).min()

@@ -106,7 +106,7 @@ impl SyncEngine {
                 format!("{peer} sent `{name}`, which may not be exchanged with it"),
             ));
         }
-        let live = session.complete && header.log.id.author == peer;
+        let live = session.caught_up && header.log.id.author == peer;
         if let Some(session) = self.sessions.get_mut(&link) {
             session.note_has(&header.log, header.last_seq());
         }

@@ -97,6 +97,8 @@ pub struct Session {
     pub stale: bool,
     /// Said to be in sync since the last change.
     pub complete: bool,
+    /// In sync since the last exchange of frontiers: what comes now is live.
+    pub caught_up: bool,
     pub connected: bool,
     pub sent_events: u64,
     pub received_events: u64,
@@ -137,6 +139,7 @@ impl Session {
             ask_again: false,
             stale: true,
             complete: false,
+            caught_up: false,
             connected: false,
             sent_events: 0,
             received_events: 0,
@@ -456,7 +459,7 @@ impl SyncEngine {
                 self.send(link, &Message::SyncState(SyncStateMessage { id: 0, state }));
             }
         }
-        self.peers.entry(peer).or_default().dialling = false;
+        self.peers.entry(peer).or_default().dialling = 0;
         self.membership_step(link)
     }
 

@@ -209,6 +209,7 @@ impl SyncEngine {
         // Messages come in order: whatever the peer sent or acknowledged before is in what it tells now.
         session.theirs = theirs;
         session.known = true;
+        session.caught_up = false;
         // What is under way is not sent again.
         let pending = session.sending.under_way().filter_map(Carries::log).collect::<BTreeSet<_>>();
         session.sent.retain(|key, _| pending.contains(key));
@@ -263,6 +264,7 @@ impl SyncEngine {
             }
             if let Some(session) = self.sessions.get_mut(&link) {
                 session.complete = complete;
+                session.caught_up |= complete;
             }
         }
         self.settle_forced();
