@@ -14,12 +14,12 @@ use super::local::Draft;
 use super::log::Tip;
 use super::remote::Arrived;
 use super::{Job, SyncEngine, Wanted};
-use crate::crdt::{Edit, EntityState, EventAt, FieldValue, text_client_id};
+use crate::crdt::{Edit, EntityState, EventAt, FieldValue, LogTable, text_client_id};
 use crate::error::{Error, Result};
 use crate::protocol::Frontier;
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
-use crate::types::{Commit, Dot, EntityId, Event, FieldKind, FieldName, FieldOp, Hash, LogName, Seen, StandsFor};
+use crate::types::{Commit, Dot, EntityId, Event, FieldKind, FieldName, FieldOp, Hash, LogId, LogName, Seen, StandsFor};
 use crate::wire::*;
 
 /// How often the way back doubles before it reaches the start of any log.
@@ -537,7 +537,7 @@ impl SyncEngine {
                         ops.push(FieldOp::ClearSet { field, dots: again.dots_of(dots) });
                     }
                     FieldOp::ClearCounter { field, .. } => {
-                        ops.extend(state.prepare(&[Edit::Clear(field)], &at, &self.ids, text_client_id(name.id, 0))?);
+                        ops.extend(prepare_hidden(&state, &[Edit::Clear(field)], &at, &self.ids, name.id)?);
                     }
                     // An update belongs to the epoch that made it: its text is typed afresh.
                     FieldOp::Text { field, .. } => {
@@ -549,7 +549,7 @@ impl SyncEngine {
                             }
                         };
                         let edits = type_again(&field, &text(&before), &text(&after), &text(&state));
-                        ops.extend(state.prepare(&edits, &at, &self.ids, text_client_id(name.id, 0))?);
+                        ops.extend(prepare_hidden(&state, &edits, &at, &self.ids, name.id)?);
                     }
                     other => ops.push(other),
                 }
@@ -586,6 +586,24 @@ impl Again {
         dots.dedup();
         dots
     }
+}
+
+/// Prepares what was done before, even if the entity is deleted by now: the copy brings back no more than its original.
+fn prepare_hidden(
+    state: &EntityState,
+    edits: &[Edit],
+    at: &EventAt,
+    logs: &LogTable,
+    log: LogId,
+) -> Result<Vec<FieldOp>> {
+    if edits.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !state.exists() || state.is_visible() {
+        return state.prepare(edits, at, logs, text_client_id(log, 0));
+    }
+    let restored = [&[Edit::Restore], edits].concat();
+    Ok(state.prepare(&restored, at, logs, text_client_id(log, 0))?.split_off(1))
 }
 
 fn merge_seen(seen: &mut Seen, more: Seen) {

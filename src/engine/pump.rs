@@ -97,7 +97,7 @@ impl SyncEngine {
         if session.stuck.contains(&key) {
             return true;
         }
-        session.reading = Some(key);
+        session.reading = Some((key, from));
         let read = match checked {
             true => Read::Range {
                 table: Table::Blocks,
@@ -181,11 +181,11 @@ impl SyncEngine {
     /// Blocks that were read for a peer.
     pub(super) fn pump_rows(&mut self, link: LinkId, key: LogKey, rows: Rows) {
         let Some(session) = self.sessions.get_mut(&link) else { return };
-        session.reading = None;
+        let asked = session.reading.take().map_or(0, |(_, from)| from);
         session.stale = true;
         let (Some(log), Some(vault)) = (self.logs.get(&key), &self.vault) else { return };
         let (vault, name) = (vault.membership.vault(), log.name.clone());
-        let upto = log.shared().seq;
+        let (upto, forked) = (log.shared().seq, log.fork.is_some());
         let mut next =
             session.sent.get(&key).copied().unwrap_or(0).max(session.theirs.get(&name).map_or(0, |held| held.seq)) + 1;
         if let Some((_, seq)) = rows.damaged.first().and_then(|row| layout::read_block_row(row).ok()) {
@@ -194,7 +194,11 @@ impl SyncEngine {
             }
             return self.damaged_block(key, seq.max(next));
         }
+        if next != asked || next > upto {
+            return; // the peer was given it, or the log was settled, while it was read
+        }
         let before = next;
+        let mut under_way = false;
         for (_, block) in rows.rows {
             let Ok(header) = decode_header(&block) else { break };
             if header.last_seq() < next {
@@ -203,11 +207,12 @@ impl SyncEngine {
             if header.first_seq > next {
                 break;
             }
-            let (block, last): (Arc<[u8]>, u64) = if header.first_seq < next || header.last_seq() > upto {
-                // A cut ends in the block's last commit; one that is not to be shown is not sent.
-                if header.last_seq() > upto {
-                    break;
-                }
+            // Blocks end in the commit that is signed: one that reaches over a fork goes whole, and counts up to it.
+            if header.last_seq() > upto && !forked {
+                under_way = true;
+                break;
+            }
+            let (block, last): (Arc<[u8]>, u64) = if header.first_seq < next {
                 let Ok(suffix) = cut_suffix(&block, vault, next - 1) else { break };
                 (suffix.into(), header.last_seq())
             } else {
@@ -220,7 +225,7 @@ impl SyncEngine {
             self.send_block(link, key, last, block, false);
             next = last + 1;
         }
-        if next == before {
+        if next == before && !under_way {
             // Nothing fits: what the log's row promises is not there.
             if let Some(session) = self.sessions.get_mut(&link) {
                 session.stuck.insert(key);

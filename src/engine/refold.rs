@@ -229,7 +229,10 @@ impl SyncEngine {
                 refold.ids.insert(*ty, BTreeSet::new());
             }
         } else if let Some(ty) = refold.ty.take() {
-            refold.ids.remove(&ty);
+            // An entity of which nothing is left is empty, and not as it was.
+            for id in refold.ids.remove(&ty).unwrap_or_default() {
+                refold.states.entry(id).or_default();
+            }
             refold.done.insert(ty, std::mem::take(&mut refold.states));
         }
         refold.next.clear();

@@ -78,7 +78,8 @@ pub struct Session {
     pub stuck: BTreeSet<LogKey>,
     /// Logs of which no more is taken, for the quarantine is full.
     pub over_quota: BTreeSet<LogName>,
-    pub reading: Option<LogKey>,
+    /// The log that is read for the peer, and from which commit on.
+    pub reading: Option<(LogKey, u64)>,
     pub live: bool,
     /// The types that the peer wants pushed; `None`: all.
     pub only: Option<BTreeSet<crate::types::EntityType>>,

@@ -124,7 +124,7 @@ impl World {
             };
             let twins = self.plan == Plan::Clone && self.twins.is_some();
             if self.now > start + if twins { 3 * LIMIT } else { LIMIT } {
-                return Err(why);
+                return Err(format!("{}{why}", self.first_difference()?));
             }
         }
     }
@@ -178,6 +178,24 @@ impl World {
             }
         }
         Ok((!why.is_empty()).then_some(why))
+    }
+
+    /// The first entity that is not the same everywhere.
+    fn first_difference(&mut self) -> Result<String, String> {
+        let working = self.working();
+        for (entity_type, id) in World::pool() {
+            let mut first: Option<(usize, Vec<crate::crdt::EntityView>)> = None;
+            for d in &working {
+                let call = Call::Get { entity_type: Some(entity_type.clone()), id };
+                let Reply::Entities(views) = self.ask(*d, call)? else { continue };
+                match &first {
+                    None => first = Some((*d, views)),
+                    Some((_, other)) if *other == views => {}
+                    Some((of, other)) => return Ok(format!("{of} has {other:?}, {d} has {views:?}; ")),
+                }
+            }
+        }
+        Ok(String::new())
     }
 
     /// Reasons that stay: forks and their quarantine, and that a member is not there.

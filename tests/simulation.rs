@@ -1,0 +1,59 @@
+//! Worlds of devices from seeds, with every fault that DESIGN names; `make sim SEEDS=100000` runs many more.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use privstack_sync::platform::sim::{Faults, Options, run};
+
+const SEEDS: u64 = 500;
+const STEPS: usize = 200;
+
+/// Seeds (with their number of steps) that once failed.
+const REGRESSIONS: &[(u64, usize)] = &[];
+
+fn failure(seed: u64, steps: usize, faults: &Mutex<Faults>) -> Option<String> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, Options { steps, trace: 0 })));
+    let why = match outcome {
+        Ok(outcome) => {
+            faults.lock().expect("no panic while it is held").append(&outcome.faults);
+            outcome.failure?
+        }
+        Err(_) => "a panic, see above".to_owned(),
+    };
+    let again = format!("cargo run --release --features sim --example sim -- --seed {seed} --steps {steps}");
+    Some(format!("seed {seed}: {why}\n  repeat it: {again}"))
+}
+
+/// Runs all on all cores; gives the failures and the faults that were injected.
+fn run_all(worlds: &[(u64, usize)]) -> (Vec<String>, Faults) {
+    let (next, faults, failures) = (AtomicU64::new(0), Mutex::new(Faults::default()), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some((seed, steps)) = worlds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+            if let Some(why) = failure(*seed, *steps, &faults) {
+                failures.lock().expect("no panic while it is held").push(why);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(work)));
+    });
+    let all = "all threads have ended";
+    (failures.into_inner().expect(all), faults.into_inner().expect(all))
+}
+
+#[test]
+fn every_world_converges_loses_nothing_and_says_why_it_is_not_in_sync() {
+    let worlds: Vec<(u64, usize)> = (0..SEEDS).map(|seed| (seed, STEPS)).collect();
+    let (failures, faults) = run_all(&worlds);
+    println!("{SEEDS} worlds of {STEPS} steps; faults injected:\n{faults}");
+    assert!(failures.is_empty(), "{} of {SEEDS} failed\n{}", failures.len(), failures.join("\n"));
+    assert_eq!(faults.missing(), [""; 0], "faults that never happened");
+}
+
+#[test]
+fn worlds_that_once_failed_hold() {
+    let (failures, _) = run_all(REGRESSIONS);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
