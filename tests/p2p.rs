@@ -384,7 +384,7 @@ async fn a_device_that_restarts_before_its_death_was_noticed_gets_a_link() {
 fn two_devices_on_one_network_find_each_other_by_mdns_and_link() {
     let lan = match lan::Lan::new() {
         Ok(lan) => lan,
-        Err(why) => return eprintln!("NOT RUN, as two network namespaces cannot be made here: {why}"),
+        Err(why) => return lan::not_run("two_devices_on_one_network_find_each_other_by_mdns_and_link", &why),
     };
     let spawn = |side: &str, seed: &str| {
         lan.command(side, std::env::current_exe().unwrap())

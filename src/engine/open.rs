@@ -33,6 +33,8 @@ pub struct Opening {
     directories: VecDeque<TypeIx>,
     stale: Stale,
     instance_changed: bool,
+    /// How many of the rows that every opening makes sure of are there as they should be.
+    in_place: usize,
     damaged: Vec<(LogKey, u64)>,
 }
 
@@ -184,6 +186,11 @@ impl SyncEngine {
 
     fn meta_row(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let mut reader = Reader::new(value);
+        if let Phase::Opening(opening) = &mut self.phase
+            && [meta::FORMAT, meta::INSTANCE, meta::DEVICE_NAME, meta::EPOCH].contains(&key)
+        {
+            opening.in_place += 1;
+        }
         match key {
             meta::FORMAT => {
                 let format = reader.varint()?;
@@ -195,6 +202,11 @@ impl SyncEngine {
                             layout::FORMAT
                         ),
                     ));
+                }
+                if let Phase::Opening(opening) = &mut self.phase
+                    && format < layout::FORMAT
+                {
+                    opening.in_place -= 1;
                 }
             }
             meta::DEVICE_NAME => self.device_name = String::from_utf8_lossy(value).into_owned(),
@@ -338,15 +350,18 @@ impl SyncEngine {
         let own = self.logs.values().filter(|log| log.name.id.author == self.me).map(|log| log.hlc).max();
         self.hlc = Hlc::new(own.unwrap_or_default());
         let mut batch = WriteBatch::default();
-        let mut format = Vec::new();
-        crate::types::codec::put_varint(&mut format, layout::FORMAT);
-        batch.put(Table::Meta, meta::FORMAT, format);
-        batch.put(Table::Meta, meta::INSTANCE, self.config.instance_mark);
-        batch.put(Table::Meta, meta::DEVICE_NAME, self.device_name.as_bytes());
-        if opening.instance_changed {
-            self.epoch = Epoch(self.entropy.number());
+        // Nothing is written without need: a vault on a full disk can be opened and read.
+        if opening.in_place < 4 || opening.instance_changed {
+            let mut format = Vec::new();
+            crate::types::codec::put_varint(&mut format, layout::FORMAT);
+            batch.put(Table::Meta, meta::FORMAT, format);
+            batch.put(Table::Meta, meta::INSTANCE, self.config.instance_mark);
+            batch.put(Table::Meta, meta::DEVICE_NAME, self.device_name.as_bytes());
+            if opening.instance_changed {
+                self.epoch = Epoch(self.entropy.number());
+            }
+            batch.put(Table::Meta, meta::EPOCH, self.epoch.0.to_be_bytes());
         }
-        batch.put(Table::Meta, meta::EPOCH, self.epoch.0.to_be_bytes());
         self.write(batch, Landed { events: vec![SyncEvent::Started], ..Landed::default() });
         for (key, seq) in opening.damaged {
             self.damaged_block(key, seq);

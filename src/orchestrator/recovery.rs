@@ -13,7 +13,7 @@ use crate::transport::{Transport, TransportEvent};
 
 /// How long a stop lets links send what they have.
 const HANG_UP_LIMIT_US: u64 = 500_000;
-/// The first wait before the store is opened again; it doubles with each failure up to the last.
+/// The store is opened again at once, and then after this wait, which doubles with each failure up to the last.
 const FIRST_BACKOFF_US: u64 = 100_000;
 const LAST_BACKOFF_US: u64 = 30_000_000;
 /// After so long without a failure the waits start anew.
@@ -30,7 +30,8 @@ impl<W: World> Running<'_, W> {
         // A store that opens but soon fails again (a full disk) is not opened in a tight loop.
         let mut backoff = match self.last_failure {
             Some((at, backoff)) if now.saturating_sub(at) < CALM_US => next_backoff(backoff),
-            _ => FIRST_BACKOFF_US,
+            // At once the first time: readers hardly notice.
+            _ => 0,
         };
         if let Some(network) = &mut self.network {
             network.pause();
@@ -51,7 +52,9 @@ impl<W: World> Running<'_, W> {
             error = late;
         }
         loop {
-            if let Some(stop) = self.wait_closed(backoff, &error, requests).await {
+            if backoff > 0
+                && let Some(stop) = self.wait_closed(backoff, &error, requests).await
+            {
                 return Some(stop);
             }
             match Core::open(self.world, self.config).await {
@@ -153,5 +156,5 @@ impl<W: World> Running<'_, W> {
 }
 
 fn next_backoff(backoff: u64) -> u64 {
-    backoff.saturating_mul(2).min(LAST_BACKOFF_US)
+    backoff.saturating_mul(2).clamp(FIRST_BACKOFF_US, LAST_BACKOFF_US)
 }

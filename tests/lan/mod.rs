@@ -1,7 +1,13 @@
 //! A local network of two machines: two network namespaces joined by a virtual cable (Linux, as root, `iproute2`).
 //! mDNS needs it: libp2p leaves the loopback interface out, and there multicast has no route.
 
+use std::io::Write;
 use std::process::{Command, Output};
+
+/// Says that a test did not run. Straight to standard error: the test runner would swallow what `eprintln!` writes.
+pub fn not_run(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "\nNOT RUN: {test}: {why}\n");
+}
 
 /// Removed when dropped.
 pub struct Lan {

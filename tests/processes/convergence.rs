@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::device::*;
-use crate::lan::Lan;
+use crate::lan::{Lan, not_run};
 
 /// Live edits both ways, then edits of the same notes while apart, then together again.
 fn live_and_apart(listen: &str) {
@@ -80,7 +80,7 @@ fn an_offline_device_gets_through_a_third_what_the_first_wrote() {
 fn two_devices_on_one_network_find_each_other() {
     let lan = match Lan::new() {
         Ok(lan) => lan,
-        Err(why) => return println!("\nNOT RUN: two_devices_on_one_network_find_each_other: {why}\n"),
+        Err(why) => return not_run("two_devices_on_one_network_find_each_other", &why),
     };
     let a = Device::with_vault("a");
     let b = Device::joined(&a, "b");
