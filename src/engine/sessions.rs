@@ -79,6 +79,8 @@ pub struct Session {
     /// Logs of which no more is taken, for the quarantine is full.
     pub over_quota: BTreeSet<LogName>,
     pub reading: Option<LogKey>,
+    /// The next read looks for the block that its first commit is in, not for one that starts with it.
+    pub floor: bool,
     pub live: bool,
     /// The types that the peer wants pushed; `None`: all.
     pub only: Option<BTreeSet<crate::types::EntityType>>,
@@ -127,6 +129,7 @@ impl Session {
             stuck: BTreeSet::new(),
             over_quota: BTreeSet::new(),
             reading: None,
+            floor: false,
             live,
             only: None,
             request: None,
