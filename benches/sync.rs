@@ -282,10 +282,14 @@ fn quic(report: &mut Report) {
             ..Row::default()
         });
         let b = last.expect("a second device");
-        let (durable, seen) = desktop::edits(&a, &b, if quick() { 50 } else { 300 }).await;
-        for (what, seconds, target) in
-            [("durable", durable, "0.5 ms (median)"), ("seen by the other app on loopback", seen, "5 ms (median)")]
-        {
+        let times = if quick() { 50 } else { 300 };
+        let (durable, seen) = desktop::edits(&a, &b, times).await;
+        let raw = desktop::raw_sync(folder.path(), times);
+        for (what, seconds, target) in [
+            ("durable", durable, "0.5 ms (median)"),
+            ("seen by the other app on loopback", seen, "5 ms (median)"),
+            ("a raw file with fdatasync beside it", raw, ""),
+        ] {
             report.add(Row {
                 workload: "W2",
                 row: format!("one local edit: {what}"),

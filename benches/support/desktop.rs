@@ -1,5 +1,6 @@
 //! Two whole devices as an app runs them: orchestrators with disk stores, QUIC on loopback between them.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -84,6 +85,17 @@ pub async fn join(first: &OrchestratorHandle, folder: &Path) -> (OrchestratorHan
     let taken = meter.taken();
     assert_eq!(first.digest().await.expect("a digest"), device.digest().await.expect("a digest"));
     (device, taken)
+}
+
+/// What the disk itself takes for a small write: seconds for 200 bytes and fdatasync (median).
+pub fn raw_sync(folder: &Path, count: usize) -> f64 {
+    let mut file = std::fs::File::create(folder.join("raw")).expect("a file");
+    let times = (0..count).map(|_| {
+        let start = Instant::now();
+        file.write_all(&[7; 200]).and_then(|()| file.sync_data()).expect("a disk that writes");
+        start.elapsed().as_secs_f64()
+    });
+    median(times.collect())
 }
 
 /// One edit after the other: seconds until it is durable, and until the other app is told (medians).

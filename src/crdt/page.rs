@@ -73,37 +73,59 @@ impl EntityState {
     }
 }
 
-/// The bytes of a cache page.
+/// The bytes of a cache page: how many entities, then for each its id, the length of its state, its state.
 pub fn encode_page(entities: &[(EntityId, EntityState)]) -> Vec<u8> {
-    let mut out = Vec::new();
+    let states: Vec<(EntityId, Vec<u8>)> = entities
+        .iter()
+        .map(|(id, state)| {
+            let mut out = Vec::new();
+            state.encode(&mut out);
+            (*id, out)
+        })
+        .collect();
+    let states: Vec<(EntityId, &[u8])> = states.iter().map(|(id, state)| (*id, state.as_slice())).collect();
+    join_page(&states)
+}
+
+/// The same from states that are encoded already.
+pub fn join_page(entities: &[(EntityId, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(entities.iter().map(|(_, state)| state.len() + 20).sum::<usize>() + 4);
     put_varint(&mut out, entities.len() as u64);
     for (id, state) in entities {
         out.extend_from_slice(&id.0);
-        state.encode(&mut out);
+        put_bytes(&mut out, state);
     }
     out
 }
 
-/// The same from states that are encoded already.
-pub fn join_page(entities: Vec<(EntityId, Vec<u8>)>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(entities.iter().map(|(_, state)| state.len() + 16).sum::<usize>() + 4);
-    put_varint(&mut out, entities.len() as u64);
-    for (id, state) in entities {
-        out.extend_from_slice(&id.0);
-        out.extend_from_slice(&state);
+/// Takes a page apart without reading its states: most of them go into the next page as they are.
+pub fn split_page(bytes: &[u8]) -> Result<Vec<(EntityId, &[u8])>> {
+    let mut reader = Reader::new(bytes);
+    let count = reader.count(usize::MAX, "entities of a page")?;
+    let mut entities = Vec::with_capacity(count);
+    for _ in 0..count {
+        entities.push((EntityId(reader.array()?), reader.bytes(usize::MAX, "an entity's state")?));
     }
-    out
+    reader.finish()?;
+    Ok(entities)
+}
+
+/// Reads one state of a [`split_page`].
+pub fn decode_state(bytes: &[u8]) -> Result<EntityState> {
+    let mut reader = Reader::new(bytes);
+    let state = EntityState::decode(&mut reader)?;
+    reader.finish()?;
+    Ok(state)
 }
 
 /// Reads [`encode_page`]; a page that is anything else is an error, and is to be built again.
 pub fn decode_page(bytes: &[u8]) -> Result<Vec<(EntityId, EntityState)>> {
-    let mut reader = Reader::new(bytes);
     let mut names = BTreeSet::new();
     let mut entities = Vec::new();
-    for _ in 0..reader.count(usize::MAX, "entities of a page")? {
-        let id = EntityId(reader.array()?);
+    for (id, state) in split_page(bytes)? {
+        let mut reader = Reader::new(state);
         entities.push((id, EntityState::decode_sharing(&mut reader, &mut names)?));
+        reader.finish()?;
     }
-    reader.finish()?;
     Ok(entities)
 }

@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::layout::{self, TypeIx, meta};
-use super::local::read_page;
 use super::refold::Stale;
 use super::{Job, Landed, SyncEngine, Wanted};
-use crate::crdt::EntityState;
 use crate::store::{Durability, Read, Rows, Table, WriteBatch};
 use crate::types::EntityId;
 use crate::types::codec::put_varint;
@@ -15,7 +13,7 @@ use crate::types::codec::put_varint;
 #[derive(Default, Debug)]
 pub struct Checkpoint {
     missing: BTreeSet<(TypeIx, EntityId)>,
-    pages: BTreeMap<(TypeIx, EntityId), Vec<(EntityId, EntityState)>>,
+    pages: BTreeMap<(TypeIx, EntityId), Vec<u8>>,
 }
 
 impl SyncEngine {
@@ -36,9 +34,9 @@ impl SyncEngine {
     pub(super) fn checkpoint_page(&mut self, ty: TypeIx, first: EntityId, rows: Rows) {
         let Some(Job::Checkpoint(checkpoint)) = &mut self.job else { return };
         checkpoint.missing.remove(&(ty, first));
-        match read_page(rows) {
+        let page = rows.one().ok().flatten().map(|(_, page)| page);
+        match page.filter(|page| self.entities.apply_waiting(ty, first, page, &mut self.ids).is_ok()) {
             Some(page) => {
-                self.entities.load_page(ty, first, page.clone(), |_| false, &mut self.ids);
                 checkpoint.pages.insert((ty, first), page);
                 self.checkpoint_step();
             }
@@ -67,12 +65,8 @@ impl SyncEngine {
     }
 
     /// Adds pages, directories and the checkpoint's row to a batch. Blocks up to the tips are in earlier batches.
-    pub(super) fn put_checkpoint(
-        &mut self,
-        old: BTreeMap<(TypeIx, EntityId), Vec<(EntityId, EntityState)>>,
-        batch: &mut WriteBatch,
-    ) {
-        let pages = self.entities.checkpoint(old);
+    pub(super) fn put_checkpoint(&mut self, old: BTreeMap<(TypeIx, EntityId), Vec<u8>>, batch: &mut WriteBatch) {
+        let pages = self.entities.checkpoint(&old);
         for (ty, first) in pages.delete {
             batch.delete(Table::Pages, layout::page_row(ty, &first));
         }

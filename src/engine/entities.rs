@@ -4,13 +4,13 @@
 //! until the page is read, by a reader or by the next checkpoint: applying a block reads nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 
 use super::layout::TypeIx;
-use crate::crdt::{EntityState, EventAt, LogTable, join_page};
+use crate::crdt::{EntityState, EventAt, LogTable, decode_state, join_page, split_page};
+use crate::error::Result;
 use crate::types::{EntityId, Event};
 
 /// An entity by type and id.
@@ -30,8 +30,8 @@ struct Loaded {
     dirty: bool,
 }
 
-/// An event whose entity's page has not been read: the commit's events, the event's place there.
-type Waiting = (Arc<[Event]>, EventAt);
+/// An event whose entity's page has not been read.
+type Waiting = (Event, EventAt);
 
 /// All entity state that is in memory, and where the rest is.
 /// The map is keyed from the engine's seed: a peer cannot choose ids that collide, and a simulation can be repeated.
@@ -100,59 +100,88 @@ impl Entities {
     }
 
     /// Applies the events of one commit, or lets them wait for their pages.
-    pub fn apply(&mut self, ty: TypeIx, events: &Arc<[Event]>, at: EventAt, logs: &mut LogTable) {
+    pub fn apply(&mut self, ty: TypeIx, events: Vec<Event>, at: EventAt, logs: &mut LogTable) {
         self.dirty_events += events.len() as u64;
-        for (index, event) in (0..).zip(events.iter()) {
+        for (index, event) in (0..).zip(events) {
             let at = EventAt { index, ..at };
             let key = (ty, event.entity);
             if let Some(loaded) = self.loaded.get_mut(&key) {
-                loaded.state.apply(event, &at, logs);
+                loaded.state.apply(&event, &at, logs);
                 if !std::mem::replace(&mut loaded.dirty, true) {
                     self.clean_bytes = self.clean_bytes.saturating_sub(loaded.state.memory_bytes());
                 }
             } else if self.page_of(&key).is_some() {
-                self.waiting.entry(key).or_default().push((events.clone(), at));
+                self.waiting.entry(key).or_default().push((event, at));
             } else {
                 let loaded = self.loaded.entry(key).or_default();
-                loaded.state.apply(event, &at, logs);
+                loaded.state.apply(&event, &at, logs);
                 loaded.dirty = true;
             }
         }
     }
 
     /// Takes in a page that was read: what waited for it is applied, and the entities that are `wanted` stay.
-    pub fn load_page(
-        &mut self,
-        ty: TypeIx,
-        first: EntityId,
-        page: Vec<(EntityId, EntityState)>,
-        wanted: impl Fn(&EntityId) -> bool,
-        logs: &mut LogTable,
-    ) {
+    pub fn load_page(&mut self, ty: TypeIx, first: EntityId, page: Vec<(EntityId, EntityState)>, logs: &mut LogTable) {
         let mut page: BTreeMap<EntityId, EntityState> = page.into_iter().collect();
-        let mut waiting = self.waiting.split_off(&(ty, first));
-        let end = self.page_end(ty, &first).map_or((TypeIx(ty.0.saturating_add(1)), EntityId([0; 16])), |id| (ty, id));
-        self.waiting.append(&mut waiting.split_off(&end));
-        let mut sought = self.wanted.split_off(&(ty, first));
-        self.wanted.append(&mut sought.split_off(&end));
-        for ((_, id), events) in waiting {
-            let mut state = page.remove(&id).unwrap_or_default();
-            for (events, at) in events {
-                if let Some(event) = events.get(at.index as usize) {
-                    state.apply(event, &at, logs);
-                }
-            }
-            self.loaded.insert((ty, id), Loaded { state, dirty: true });
+        let sought = self.take_sought(ty, &first);
+        for (id, events) in self.take_waiting(ty, &first) {
+            self.put_applied(ty, id, page.remove(&id).unwrap_or_default(), events, logs);
         }
         for (id, state) in page {
-            if wanted(&id) && !self.loaded.contains_key(&(ty, id)) {
+            if !self.loaded.contains_key(&(ty, id)) {
                 self.clean_bytes += state.memory_bytes();
                 self.loaded.insert((ty, id), Loaded { state, dirty: false });
-            } else {
-                sought.remove(&(ty, id));
             }
         }
         sought.into_iter().for_each(|key| self.know_absent(key));
+    }
+
+    /// Applies what waited for a page that was read; its other states stay as they are. Fails where the page is no page.
+    pub fn apply_waiting(&mut self, ty: TypeIx, first: EntityId, page: &[u8], logs: &mut LogTable) -> Result<()> {
+        let page = split_page(page)?;
+        let absent = |(_, id): &Key| page.binary_search_by_key(id, |(id, _)| *id).is_err();
+        self.take_sought(ty, &first).into_iter().filter(absent).for_each(|key| self.know_absent(key));
+        for (id, events) in self.take_waiting(ty, &first) {
+            let state = match page.binary_search_by_key(&id, |(id, _)| *id) {
+                Ok(found) => page.get(found).map(|(_, state)| decode_state(state)).transpose()?.unwrap_or_default(),
+                Err(_) => EntityState::default(),
+            };
+            self.put_applied(ty, id, state, events, logs);
+        }
+        Ok(())
+    }
+
+    /// The entities of a page that somebody waits for.
+    fn take_sought(&mut self, ty: TypeIx, first: &EntityId) -> BTreeSet<Key> {
+        let mut sought = self.wanted.split_off(&(ty, *first));
+        if let Some(end) = self.page_end(ty, first) {
+            self.wanted.append(&mut sought.split_off(&(ty, end)));
+        } else {
+            self.wanted.append(&mut sought.split_off(&(TypeIx(ty.0.saturating_add(1)), EntityId([0; 16]))));
+        }
+        sought
+    }
+
+    /// The events that wait for a page.
+    fn take_waiting(&mut self, ty: TypeIx, first: &EntityId) -> Vec<(EntityId, Vec<Waiting>)> {
+        let mut waiting = self.waiting.split_off(&(ty, *first));
+        let end = self.page_end(ty, first).map_or((TypeIx(ty.0.saturating_add(1)), EntityId([0; 16])), |id| (ty, id));
+        self.waiting.append(&mut waiting.split_off(&end));
+        waiting.into_iter().map(|((_, id), events)| (id, events)).collect()
+    }
+
+    fn put_applied(
+        &mut self,
+        ty: TypeIx,
+        id: EntityId,
+        mut state: EntityState,
+        events: Vec<Waiting>,
+        logs: &mut LogTable,
+    ) {
+        for (event, at) in events {
+            state.apply(&event, &at, logs);
+        }
+        self.loaded.insert((ty, id), Loaded { state, dirty: true });
     }
 
     /// Forgets all states of a type, and its pages: they are put anew.
@@ -195,27 +224,34 @@ impl Entities {
         sorted(dirty.chain(self.waiting.keys()).filter_map(|key| Some((key.0, self.page_of(key)?))).collect())
     }
 
-    /// Puts all dirty states into pages; `old` are those that [`Entities::dirty_pages`] named, and nothing waits any
-    /// more. Everything is clean afterwards; what is clean stays in memory until the pages are on disk.
-    pub fn checkpoint(&mut self, mut old: BTreeMap<(TypeIx, EntityId), Vec<(EntityId, EntityState)>>) -> Pages {
+    /// Puts all dirty states into pages; `old` are those that [`Entities::dirty_pages`] named, as they are stored, and
+    /// nothing waits any more. Everything is clean afterwards; what is clean stays in memory until the pages are on disk.
+    pub fn checkpoint(&mut self, old: &BTreeMap<(TypeIx, EntityId), Vec<u8>>) -> Pages {
+        let mut dirty: Vec<Key> = self.loaded.iter().filter(|(_, loaded)| loaded.dirty).map(|(key, _)| *key).collect();
+        dirty.sort_unstable();
         let mut by_page: BTreeMap<(TypeIx, Option<EntityId>), Vec<EntityId>> = BTreeMap::new();
-        for (key, _) in self.loaded.iter().filter(|(_, loaded)| loaded.dirty) {
-            by_page.entry((key.0, self.page_of(key))).or_default().push(key.1);
+        for key in dirty {
+            by_page.entry((key.0, self.page_of(&key))).or_default().push(key.1);
         }
         let mut pages = Pages::default();
         for ((ty, first), ids) in by_page {
-            let mut merged: BTreeMap<EntityId, Vec<u8>> = BTreeMap::new();
-            if let Some(first) = first {
-                for (id, state) in old.remove(&(ty, first)).unwrap_or_default() {
-                    merged.insert(id, encode(&state));
-                }
-            }
+            let mut bytes = Vec::new();
+            let mut ends = Vec::with_capacity(ids.len());
             for id in ids {
                 if let Some(state) = self.get(&(ty, id)) {
-                    merged.insert(id, encode(state));
+                    state.encode(&mut bytes);
+                    ends.push((id, bytes.len()));
                 }
             }
-            let new = split(merged);
+            let mut start = 0;
+            let fresh = ends.into_iter().filter_map(|(id, end)| {
+                let state = bytes.get(start..end);
+                start = end;
+                Some((id, state?))
+            });
+            // What was looked at by `apply_waiting` comes apart.
+            let kept = first.and_then(|first| split_page(old.get(&(ty, first))?).ok()).unwrap_or_default();
+            let new = split(&merge(kept, fresh.collect()));
             let directory = self.pages.entry(ty).or_default();
             if let Some(first) = first {
                 if let Ok(place) = directory.binary_search(&first) {
@@ -274,34 +310,39 @@ pub struct Pages {
     pub directories: Vec<TypeIx>,
 }
 
-fn encode(state: &EntityState) -> Vec<u8> {
-    let mut out = Vec::new();
-    state.encode(&mut out);
-    out
+/// Both in the order of their ids; of an entity that is in both, the fresh state.
+fn merge<'a>(kept: Vec<(EntityId, &'a [u8])>, fresh: Vec<(EntityId, &'a [u8])>) -> Vec<(EntityId, &'a [u8])> {
+    let mut merged = Vec::with_capacity(kept.len() + fresh.len());
+    let mut kept = kept.into_iter().peekable();
+    for (id, state) in fresh {
+        while let Some(before) = kept.next_if(|(kept, _)| *kept < id) {
+            merged.push(before);
+        }
+        kept.next_if(|(kept, _)| *kept == id);
+        merged.push((id, state));
+    }
+    merged.extend(kept);
+    merged
 }
 
 /// Cuts the entities of a page into pages.
-fn split(entities: BTreeMap<EntityId, Vec<u8>>) -> Vec<(EntityId, Vec<u8>)> {
-    let bytes: usize = entities.values().map(Vec::len).sum();
+fn split(entities: &[(EntityId, &[u8])]) -> Vec<(EntityId, Vec<u8>)> {
+    let bytes: usize = entities.iter().map(|(_, state)| state.len()).sum();
     let fits = entities.len() <= PAGE_ENTITIES && bytes <= PAGE_BYTES;
     let mut pages = Vec::new();
-    let mut page: Vec<(EntityId, Vec<u8>)> = Vec::new();
-    let mut size = 0;
-    for (id, state) in entities {
-        if !fits && !page.is_empty() && (page.len() >= PAGE_FILL || size + state.len() > PAGE_BYTES) {
-            pages.push(close(std::mem::take(&mut page)));
-            size = 0;
+    let (mut start, mut size) = (0, 0);
+    for (place, (_, state)) in entities.iter().enumerate() {
+        if !fits && place > start && (place - start >= PAGE_FILL || size + state.len() > PAGE_BYTES) {
+            pages.extend(entities.get(start..place).and_then(close));
+            (start, size) = (place, 0);
         }
         size += state.len();
-        page.push((id, state));
     }
-    if !page.is_empty() {
-        pages.push(close(page));
-    }
+    pages.extend(entities.get(start..).and_then(close));
     pages
 }
 
-fn close(page: Vec<(EntityId, Vec<u8>)>) -> (EntityId, Vec<u8>) {
-    let first = page.first().map_or(EntityId([0; 16]), |(id, _)| *id);
-    (first, join_page(page))
+/// A page under its first id.
+fn close(page: &[(EntityId, &[u8])]) -> Option<(EntityId, Vec<u8>)> {
+    Some((page.first()?.0, join_page(page)))
 }

@@ -8,7 +8,7 @@ use super::layout::{self, LogKey, TypeIx};
 use super::log::Tip;
 use super::remote::Arrived;
 use super::{Landed, SyncEngine, Wanted};
-use crate::crdt::{Edit, EntityState, EventAt, decode_page, text_client_id};
+use crate::crdt::{Edit, EntityState, EventAt, decode_page};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::limits::{MAX_BATCH_SIZE, MAX_COMMIT_BYTES, MAX_EVENT_BYTES};
@@ -118,7 +118,7 @@ impl SyncEngine {
     pub(super) fn page_read(&mut self, ty: TypeIx, first: EntityId, rows: Rows) {
         self.pages.remove(&(ty, first));
         match read_page(rows) {
-            Some(page) => self.entities.load_page(ty, first, page, |_| true, &mut self.ids),
+            Some(page) => self.entities.load_page(ty, first, page, &mut self.ids),
             None => self.rebuild_pages(ty),
         }
         self.resume_calls();
@@ -141,16 +141,18 @@ impl SyncEngine {
             let fresh = EntityState::default();
             let state = scratch.get(id).or_else(|| self.entities.get(&(ty, *id))).unwrap_or(&fresh);
             let edits = canonical(change.edits)?;
-            let ops = state.prepare(&edits, &at, &self.ids, text_client_id(name.id, 0))?;
+            let mut texts = self.texts.take((ty, *id), name.id, &edits);
+            let ops = state.prepare_in(&edits, &at, &self.ids, &mut texts)?;
+            self.texts.keep((ty, *id), name.id, &edits, texts);
             if ops.is_empty() {
                 continue; // it says already what was wished
             }
             let seen = state.seen_for(key.ix, &self.ids);
             let event = Event { entity: *id, seen, ops };
             if counts.get(id).is_some_and(|count| *count > 1) {
-                let mut state = state.clone();
+                let held = self.entities.get(&(ty, *id));
+                let state = scratch.entry(*id).or_insert_with(|| held.cloned().unwrap_or_default());
                 state.apply(&event, &at, &mut self.ids);
-                scratch.insert(*id, state);
             }
             events.push(event);
         }

@@ -138,9 +138,12 @@ impl Log {
         self.fork.is_some_and(|fork| seq > fork.seq)
     }
 
-    /// Takes note of a commit at the tip. `bad` says that it is invalid in itself.
-    pub fn note(&mut self, commit: &Commit, bad: bool) {
+    /// Takes note of a commit at the tip. `bad` says that it is invalid in itself. Whether it counts is decided by
+    /// [`Log::evaluate`], unless the answer is true: then it counts as the commit before it does, for it names the same
+    /// heads and nothing new.
+    pub fn note(&mut self, commit: &Commit, bad: bool) -> bool {
         let header = &commit.header;
+        let facts = (self.segments.len(), self.copies.len(), self.bad.len(), self.named.len());
         let seq = header.seq;
         if self.segments.last().is_none_or(|(_, heads)| **heads != *header.heads) {
             self.segments.push((seq, header.heads.clone()));
@@ -159,6 +162,15 @@ impl Log {
         self.events += commit.events.len() as u64;
         self.hlc = self.hlc.max(header.hlc);
         self.tip = Tip { seq, hash: commit.hash };
+        let plain =
+            self.fork.is_none() && facts == (self.segments.len(), self.copies.len(), self.bad.len(), self.named.len());
+        match self.validity.counts.last_mut() {
+            Some(last) if plain && last.end == seq => {
+                last.end = seq.saturating_add(1);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Forgets what was noted after `to`, whose commits are gone from the store.

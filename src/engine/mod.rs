@@ -23,6 +23,7 @@ mod refold;
 mod remote;
 mod sessions;
 mod sync;
+mod texts;
 mod vault;
 
 pub use io::*;
@@ -73,7 +74,7 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { checkpoint_events: 20_000, merge_blocks: 64, clean_bytes: 64 << 20 }
+        Self { checkpoint_events: 20_000, merge_blocks: 256, clean_bytes: 64 << 20 }
     }
 }
 
@@ -152,6 +153,7 @@ pub struct SyncEngine {
     log_names: BTreeMap<LogName, LogKey>,
     digests: BTreeMap<TypeIx, Hash>,
     entities: Entities,
+    texts: texts::Texts,
 
     peers: BTreeMap<PeerId, Peer>,
     sessions: BTreeMap<LinkId, Session>,
@@ -220,6 +222,7 @@ impl SyncEngine {
             log_names: BTreeMap::new(),
             digests: BTreeMap::new(),
             entities: Entities::new(entropy.number()),
+            texts: texts::Texts::default(),
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             paused: false,

@@ -46,7 +46,12 @@ impl Recent {
     }
 
     pub fn forget(&mut self, key: LogKey) {
-        self.blocks.retain(|(of, ..)| *of != key);
+        self.forget_upto(key, u64::MAX);
+    }
+
+    /// Forgets the blocks of a log that end at `last` or before: they are merged in the store.
+    pub fn forget_upto(&mut self, key: LogKey, last: u64) {
+        self.blocks.retain(|(of, _, ends, _)| *of != key || *ends > last);
         self.bytes = self.blocks.iter().map(|(_, _, _, block)| block.len()).sum();
     }
 }
@@ -98,7 +103,7 @@ impl SyncEngine {
             return true;
         }
         session.reading = Some((key, from));
-        let read = match checked {
+        let read = match checked && !session.floor {
             true => Read::Range {
                 table: Table::Blocks,
                 from: layout::block_row(key, from),
@@ -183,6 +188,7 @@ impl SyncEngine {
         let Some(session) = self.sessions.get_mut(&link) else { return };
         let asked = session.reading.take().map_or(0, |(_, from)| from);
         session.stale = true;
+        let floor = std::mem::take(&mut session.floor);
         let (Some(log), Some(vault)) = (self.logs.get(&key), &self.vault) else { return };
         let (vault, name) = (vault.membership.vault(), log.name.clone());
         let (upto, forked) = (log.shared().seq, log.fork.is_some());
@@ -224,8 +230,18 @@ impl SyncEngine {
             }
             self.send_block(link, key, last, block, false);
             next = last + 1;
+            if self.sessions.get(&link).is_none_or(|session| session.sending.room() == 0) {
+                return; // the rest is read again when there is room
+            }
         }
         if next == before && !under_way {
+            // The block may have been merged with those before it, and start with them now.
+            if let Some(session) = self.sessions.get_mut(&link)
+                && !floor
+            {
+                session.floor = true;
+                return;
+            }
             // Nothing fits: what the log's row promises is not there.
             if let Some(session) = self.sessions.get_mut(&link) {
                 session.stuck.insert(key);

@@ -175,11 +175,12 @@ impl SyncEngine {
         let Some(first) = commits.first() else { return };
         let (first_seq, author, epoch) = (first.header.seq, first.header.log.id.author, first.header.log.id.epoch);
         let Some(log) = self.logs.get_mut(&key) else { return };
+        let mut decided = true;
         for commit in &commits {
             let header = &commit.header;
             let bad = header.hlc > HybridTimestamp::YEAR_6000
                 || commit.events.iter().any(|event| check_event(event, header.log.id).is_err());
-            log.note(commit, bad);
+            decided &= log.note(commit, bad);
         }
         log.small = match block.len() < SMALL_BLOCK {
             true => (log.small.0, log.small.1 + 1),
@@ -199,7 +200,7 @@ impl SyncEngine {
             self.hlc.observe(last, self.now);
         }
         self.recent.put(key, first_seq, commits.last().map_or(first_seq, |last| last.header.seq), block.clone());
-        self.commits_came(key, &commits, arrived);
+        self.commits_came(key, &commits, decided, arrived);
         let waiting = {
             let Some(log) = self.logs.get_mut(&key) else { return };
             let counts = log.validity.is_valid(log.tip.seq);
@@ -216,12 +217,14 @@ impl SyncEngine {
     }
 
     /// Decides what counts after commits were noted: of this log, and of what stands in relation to it.
-    pub(super) fn commits_came(&mut self, key: LogKey, commits: &[Commit], arrived: &mut Arrived) {
+    /// `decided` says that the log's own part is known already.
+    pub(super) fn commits_came(&mut self, key: LogKey, commits: &[Commit], decided: bool, arrived: &mut Arrived) {
         let made_again = commits.iter().any(|commit| commit.header.stands_for.is_some());
         if made_again || self.is_original(key) {
             self.match_originals(key, commits, arrived);
             self.revalidate(arrived);
-        } else if let Some(vault) = &self.vault
+        } else if !decided
+            && let Some(vault) = &self.vault
             && let Some(log) = self.logs.get_mut(&key)
         {
             log.validity = log.evaluate(&vault.membership, |copy| copy.original == Original::Held);
@@ -236,7 +239,7 @@ impl SyncEngine {
             return;
         }
         let at = event_at(log, &commit);
-        self.entities.apply(key.ty, &commit.events.into(), at, &mut self.ids);
+        self.entities.apply(key.ty, commit.events, at, &mut self.ids);
     }
 
     /// Evaluates every log again; what changed below a tip is to be folded again.
@@ -442,6 +445,7 @@ impl SyncEngine {
             let Ok(header) = decode_header(&block) else { return };
             batch.put(Table::Blocks, layout::block_row(key, header.first_seq), block);
         }
+        self.recent.forget_upto(key, upto);
         self.write(batch, Landed::default());
     }
 

@@ -80,6 +80,8 @@ pub struct Session {
     pub over_quota: BTreeSet<LogName>,
     /// The log that is read for the peer, and from which commit on.
     pub reading: Option<(LogKey, u64)>,
+    /// The next read looks for the block that its first commit is in, not for one that starts with it.
+    pub floor: bool,
     pub live: bool,
     /// The types that the peer wants pushed; `None`: all.
     pub only: Option<BTreeSet<crate::types::EntityType>>,
@@ -128,6 +130,7 @@ impl Session {
             stuck: BTreeSet::new(),
             over_quota: BTreeSet::new(),
             reading: None,
+            floor: false,
             live,
             only: None,
             request: None,
