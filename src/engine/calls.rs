@@ -323,7 +323,7 @@ impl SyncEngine {
     pub(super) fn delivered_to_any(&self, key: LogKey) -> u64 {
         let Some(log) = self.logs.get(&key) else { return 0 };
         let open = self.sessions.values().filter_map(|session| session.theirs.get(&log.name));
-        let known = self.peers.values().filter_map(|peer| peer.common.as_ref()?.1.get(&log.name));
+        let known = self.peers.values().filter_map(|peer| peer.holds.get(&log.name));
         open.chain(known).map(|held| held.seq).max().unwrap_or(0)
     }
 

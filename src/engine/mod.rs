@@ -289,6 +289,7 @@ impl SyncEngine {
     fn take_open(&mut self, input: Input) {
         match input {
             // What changes entities waits while a job folds them.
+            Input::Frame(link, _) if self.job.is_some() && self.held.len() >= MAX_HELD => self.hang_up(link, busy()),
             Input::Frame(..) if self.job.is_some() => self.held.push_back(input),
             Input::Frame(link, bytes) => self.frame(link, &bytes),
             Input::Call(id, call) => self.call(id, call),
@@ -531,8 +532,11 @@ impl SyncEngine {
     }
 }
 
+/// Inputs that may wait while the store is opened or a job runs: what peers may send within their windows, and calls.
+const MAX_HELD: usize = 8_192;
+
 fn busy() -> Error {
-    Error::new(ErrorCode::Busy, "this device is still opening its store; try again")
+    Error::new(ErrorCode::Busy, "this device is busy with its store; try again")
 }
 
 /// The logs of one type.

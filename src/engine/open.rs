@@ -7,7 +7,7 @@ use super::layout::{self, LogKey, TypeIx, meta};
 use super::log::Log;
 use super::peers::Peer;
 use super::refold::Stale;
-use super::{Landed, Phase, SyncEngine, Vault, Wanted};
+use super::{Landed, MAX_HELD, Phase, SyncEngine, Vault, Wanted};
 use crate::crdt::LogIx;
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::{Inserted, Membership, sync_policy};
@@ -18,8 +18,6 @@ use crate::wire::decode_block;
 
 /// Bytes asked for at once.
 const CHUNK: usize = 1 << 20;
-/// Calls that may wait for the opening.
-const MAX_HELD: usize = 8_192;
 
 /// How far the opening is.
 #[derive(Default, Debug)]
@@ -142,6 +140,7 @@ impl SyncEngine {
                 Step::Logs => self.log_value(&key, &value)?,
                 _ => {
                     if let (Ok(id), Ok(peer)) = (<[u8; 32]>::try_from(&key[..]), Peer::decode(&value)) {
+                        self.last_sync = self.last_sync.max(peer.synced_at);
                         self.peers.insert(PeerId(id), peer);
                     }
                 }

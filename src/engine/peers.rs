@@ -28,6 +28,10 @@ pub struct Peer {
     pub addresses: Vec<String>,
     /// The last common frontier with its short digest.
     pub common: Option<(u64, Frontier)>,
+    /// What it held when a session with it was last in sync.
+    pub holds: Frontier,
+    /// Wall clock milliseconds of that.
+    pub synced_at: Option<u64>,
     /// The membership heads it had when a session was last open.
     pub heads: Vec<Hash>,
     /// Wall clock milliseconds of its last message.
@@ -60,7 +64,7 @@ impl Peer {
         self.addresses.truncate(MAX_ADDRESSES);
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![u8::from(self.wanted)];
         put_varint(&mut out, self.addresses.len() as u64);
         self.addresses.iter().for_each(|address| put_bytes(&mut out, address.as_bytes()));
@@ -70,15 +74,9 @@ impl Peer {
         let empty = Frontier::new();
         let (short, frontier) = self.common.as_ref().map_or((0, &empty), |(short, frontier)| (*short, frontier));
         out.extend_from_slice(&short.to_be_bytes());
-        put_varint(&mut out, frontier.len() as u64);
-        for (name, held) in frontier {
-            put_bytes(&mut out, name.entity_type.as_str().as_bytes());
-            out.extend_from_slice(&name.id.author.0);
-            out.extend_from_slice(&name.id.epoch.0.to_be_bytes());
-            put_varint(&mut out, held.seq);
-            out.extend_from_slice(&held.hash.0);
-            out.push(u8::from(held.forked));
-        }
+        encode_frontier(frontier, &mut out);
+        put_varint(&mut out, self.synced_at.unwrap_or(0));
+        encode_frontier(&self.holds, &mut out);
         out
     }
 
@@ -94,17 +92,36 @@ impl Peer {
         }
         peer.last_seen = Some(reader.varint()?).filter(|seen| *seen > 0);
         let short = u64::from_be_bytes(reader.array()?);
-        let mut frontier = Frontier::new();
-        for _ in 0..reader.count(usize::MAX, "frontier entries")? {
-            let entity_type = EntityType::new(reader.text(MAX_NAME_BYTES, "a type")?)?;
-            let id = LogId { author: PeerId(reader.array()?), epoch: Epoch(u64::from_be_bytes(reader.array()?)) };
-            let held = Held { seq: reader.varint()?, hash: Hash(reader.array()?), forked: reader.byte()? != 0 };
-            frontier.insert(LogName { entity_type, id }, held);
-        }
+        let frontier = decode_frontier(&mut reader)?;
+        peer.synced_at = Some(reader.varint()?).filter(|at| *at > 0);
+        peer.holds = decode_frontier(&mut reader)?;
         reader.finish()?;
         peer.common = (short != 0).then_some((short, frontier));
         Ok(peer)
     }
+}
+
+fn encode_frontier(frontier: &Frontier, out: &mut Vec<u8>) {
+    put_varint(out, frontier.len() as u64);
+    for (name, held) in frontier {
+        put_bytes(out, name.entity_type.as_str().as_bytes());
+        out.extend_from_slice(&name.id.author.0);
+        out.extend_from_slice(&name.id.epoch.0.to_be_bytes());
+        put_varint(out, held.seq);
+        out.extend_from_slice(&held.hash.0);
+        out.push(u8::from(held.forked));
+    }
+}
+
+fn decode_frontier(reader: &mut Reader<'_>) -> Result<Frontier> {
+    let mut frontier = Frontier::new();
+    for _ in 0..reader.count(usize::MAX, "frontier entries")? {
+        let entity_type = EntityType::new(reader.text(MAX_NAME_BYTES, "a type")?)?;
+        let id = LogId { author: PeerId(reader.array()?), epoch: Epoch(u64::from_be_bytes(reader.array()?)) };
+        let held = Held { seq: reader.varint()?, hash: Hash(reader.array()?), forked: reader.byte()? != 0 };
+        frontier.insert(LogName { entity_type, id }, held);
+    }
+    Ok(frontier)
 }
 
 impl SyncEngine {

@@ -43,9 +43,9 @@ impl SyncEngine {
         if let Some(session) = self.session_of(peer) {
             return self.owed(session);
         }
-        let common = self.peers.get(peer).and_then(|known| known.common.as_ref());
+        let holds = self.peers.get(peer).map(|known| &known.holds);
         let ahead = self.shared_types(peer).into_iter().flat_map(|ty| super::logs_of(&self.logs, ty)).map(|log| {
-            let theirs = common.and_then(|(_, frontier)| frontier.get(&log.name)).map_or(0, |held| held.seq);
+            let theirs = holds.and_then(|holds| holds.get(&log.name)).map_or(0, |held| held.seq);
             log.shared().seq.saturating_sub(theirs)
         });
         (0, ahead.sum())

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeSet;
 
-use super::SyncEngine;
 use super::io::{CallId, LinkId, Output, Reply, SyncEvent};
 use super::sessions::{Carries, Session};
+use super::{Landed, SyncEngine, layout};
 use crate::error::{Error, ErrorCode, Result};
 use crate::protocol::{Frontier, Held, entries_of, summarize};
+use crate::store::{Durability, Table, WriteBatch};
 use crate::types::{EntityId, EntityType, Hash, LogName, PeerId, VectorClock};
 use crate::wire::*;
 
@@ -244,8 +245,22 @@ impl SyncEngine {
             && session.known
             && session.request.is_none()
             && !session.ask_again
-            && self.writes.is_empty()
+            && self.logs.values().all(|log| log.tip == log.stored)
             && self.owed(session) == (0, 0)
+    }
+
+    /// Remembers what a peer holds, for the time when it is not there to be asked.
+    fn note_sync(&mut self, link: LinkId) {
+        let Some(session) = self.sessions.get(&link) else { return };
+        self.last_sync = Some(self.now.wall);
+        let known = self.peers.entry(session.peer).or_default();
+        known.synced_at = Some(self.now.wall);
+        if known.holds != session.theirs {
+            known.holds = session.theirs.clone();
+            let mut batch = WriteBatch { durability: Durability::Relaxed, ..WriteBatch::default() };
+            batch.put(Table::Peers, layout::peer_row(&session.peer), known.encode());
+            self.write(batch, Landed::default());
+        }
     }
 
     /// Tells whoever waited that all is in sync, or on disk.
@@ -256,7 +271,7 @@ impl SyncEngine {
             let complete = self.in_sync(session);
             let peer = session.peer;
             if complete && !session.complete {
-                self.last_sync = Some(self.now.wall);
+                self.note_sync(link);
                 if let Some(known) = self.peers.get_mut(&peer) {
                     known.backoff = 0;
                 }

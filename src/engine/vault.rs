@@ -154,16 +154,20 @@ impl SyncEngine {
                 ),
             ));
         }
+        let credential = if complete { Vec::new() } else { invite.credential()? };
         if self.vault.is_some() {
             self.drop_vault(&mut arrived);
         }
-        let credential = if complete { Vec::new() } else { invite.credential()? };
         let vault = self.take_vault(membership, invite.vault_key.clone(), &credential, &mut arrived)?;
-        self.learn_inviter(invite)?;
         let count = own.iter().map(|import| import.entities.len()).sum();
         for import in own {
-            self.write_import(import, &mut arrived)?;
+            if let Err(error) = self.write_import(import, &mut arrived) {
+                // Nothing of it is on disk: the engine goes on from there, with the old vault.
+                self.fail(Error::new(error.code(), format!("the vault was not joined: {}", error.message())));
+                return Err(error);
+            }
         }
+        self.learn_inviter(invite)?;
         arrived.landed.replies.push((call, Reply::Vault(vault, count)));
         self.finish_arrival(arrived);
         Ok(())

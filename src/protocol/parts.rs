@@ -1,10 +1,7 @@
 //! An item that does not fit into a frame comes in parts.
 
 use crate::error::{Error, Result};
-use crate::types::limits::MAX_LARGE_BLOCK_BYTES;
-
-/// Bytes of an item: a fork has two blocks.
-const MAX_ITEM_BYTES: usize = 2 * MAX_LARGE_BLOCK_BYTES + 64;
+use crate::types::limits::MAX_ITEM_BYTES;
 
 /// The item that is coming in, if one is.
 #[derive(Default, Debug)]

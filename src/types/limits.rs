@@ -12,6 +12,8 @@ pub const MAX_BLOCK_BYTES: usize = 60 << 10;
 pub const MAX_FRAME_BYTES: usize = 64 << 10;
 /// Bytes of a block that carries one large commit: its events, ids and headers.
 pub const MAX_LARGE_BLOCK_BYTES: usize = MAX_COMMIT_BYTES + (256 << 10);
+/// Bytes of an item that travels in parts: a fork proof has two blocks.
+pub const MAX_ITEM_BYTES: usize = 2 * MAX_LARGE_BLOCK_BYTES + 64;
 /// UTF-8 bytes of an entity type or a field name.
 pub const MAX_NAME_BYTES: usize = 128;
 /// Operations in one event.

@@ -11,7 +11,7 @@ use super::names::{ReadRefs, WriteRefs};
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::{
-    MAX_CREDENTIAL_BYTES, MAX_CREDENTIAL_STEPS, MAX_FRAME_BYTES, MAX_HEADS, MAX_LARGE_BLOCK_BYTES,
+    MAX_CREDENTIAL_BYTES, MAX_CREDENTIAL_STEPS, MAX_FRAME_BYTES, MAX_HEADS, MAX_ITEM_BYTES, MAX_LARGE_BLOCK_BYTES,
     MAX_MEMBERSHIP_OP_BYTES, MAX_NAME_BYTES,
 };
 use crate::types::{EntityId, EntityType, Hash, VectorClock};
@@ -69,7 +69,7 @@ impl Message {
             }
             Message::EventBatch(EventBatchMessage::Part { total, bytes }) => {
                 out.extend_from_slice(&[4, 1]);
-                put_limited(out, *total as usize, MAX_LARGE_BLOCK_BYTES, "bytes of a block")?;
+                put_limited(out, *total as usize, MAX_ITEM_BYTES, "bytes of an item")?;
                 put_bytes(out, bytes);
             }
             Message::EventAck(ack) => {
@@ -125,7 +125,7 @@ impl Message {
             }),
             3 => Message::SyncState(SyncStateMessage { id: decode_u32(reader)?, state: decode_state(reader)? }),
             4 => Message::EventBatch(if decode_bool(reader)? {
-                let total = reader.bounded(MAX_LARGE_BLOCK_BYTES, "bytes of a block")? as u32;
+                let total = reader.bounded(MAX_ITEM_BYTES, "bytes of an item")? as u32;
                 EventBatchMessage::Part { total, bytes: reader.bytes(MAX_FRAME_BYTES, "a part of an item")?.to_owned() }
             } else {
                 EventBatchMessage::Items(decode_items(reader)?)

@@ -193,6 +193,8 @@ pub fn event_to_json(event: &SyncEvent) -> Option<Json> {
         SyncEvent::Quarantined(peer, commits) => {
             json!({ "event": "quarantined", "peer": peer.to_string(), "commits": commits })
         }
+        SyncEvent::Forked(peer) => json!({ "event": "forked", "peer": peer.to_string() }),
+        SyncEvent::StorageDamaged(message) => json!({ "event": "storage_damaged", "message": message }),
         _ => return None,
     })
 }
