@@ -13,6 +13,7 @@ use super::layout::{self, LogKey};
 use super::local::Draft;
 use super::log::Tip;
 use super::remote::Arrived;
+use super::sessions::Carries;
 use super::{Job, SyncEngine, Wanted};
 use crate::crdt::{Edit, EntityState, EventAt, FieldValue, LogTable, text_client_id};
 use crate::error::{Error, Result};
@@ -115,6 +116,12 @@ impl SyncEngine {
             let held = crate::protocol::Held { seq: entry.seq, hash: entry.hash, forked: false };
             session.theirs.insert(name, held);
             session.sent.remove(&key);
+            // What is under way does not fit the peer's chain: that it arrives does not say that the peer has it.
+            session.sending.reconsider(|carries| {
+                if matches!(carries, Carries::Commits(of, _) if *of == key) {
+                    *carries = Carries::Other;
+                }
+            });
             session.stuck.remove(&key);
             session.stale = true;
             session.complete = false;

@@ -127,7 +127,7 @@ impl World {
             faults: self.faults,
             fingerprint: self.fingerprint,
             frames: self.frames,
-            failure: failure.map(|why| format!("{why} ({:?}, {} devices)", self.plan, self.devices.len())),
+            failure: failure.map(|why| format!("{:?}, {} devices: {why}", self.plan, self.devices.len())),
             trace: self.trace.into(),
         }
     }
