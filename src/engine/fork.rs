@@ -43,6 +43,8 @@ pub struct Divergence {
     theirs: Vec<Commit>,
     their_block: Arc<[u8]>,
     next: Option<u64>,
+    /// The chains differ, and not only from there on.
+    apart: bool,
     /// The last common commit, and our block from the one after it on.
     found: Option<(Tip, Arc<[u8]>)>,
     /// Own blocks from there on, where they are this device's.
@@ -163,6 +165,7 @@ impl SyncEngine {
             theirs,
             their_block,
             next: None,
+            apart: false,
             found: None,
             own: Vec::new(),
             ids: BTreeSet::new(),
@@ -205,7 +208,8 @@ impl SyncEngine {
                             divergence.found = Some((common, suffix.into()));
                             from = Some(seq);
                         }
-                        _ => {
+                        other => {
+                            divergence.apart |= other.is_some_and(|other| other.hash != commit.hash);
                             before.push(commit);
                             continue;
                         }
@@ -241,7 +245,13 @@ impl SyncEngine {
             return self.read(read, Wanted::Divergence);
         }
         let Some(Job::Divergence(divergence)) = self.job.take() else { return };
-        self.compares.remove(&key);
+        match (&divergence.found, divergence.apart) {
+            (Some(_), _) => drop(self.compares.remove(&key)),
+            // They parted before what came: further back.
+            (None, true) => self.compare_step(key),
+            // They meet so far, and the blocks that follow are compared too.
+            (None, false) => {}
+        }
         if let Err(error) = self.settle_divergence(divergence) {
             let peer = self.me;
             self.complain(peer, error.to_string());
