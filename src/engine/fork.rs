@@ -13,6 +13,7 @@ use super::layout::{self, LogKey};
 use super::local::Draft;
 use super::log::Tip;
 use super::remote::Arrived;
+use super::sessions::Carries;
 use super::{Job, SyncEngine, Wanted};
 use crate::crdt::{Edit, EntityState, EventAt, FieldValue, LogTable, text_client_id};
 use crate::error::{Error, Result};
@@ -44,6 +45,8 @@ pub struct Divergence {
     theirs: Vec<Commit>,
     their_block: Arc<[u8]>,
     next: Option<u64>,
+    /// The chains differ, and not only from there on.
+    apart: bool,
     /// The last common commit, and our block from the one after it on.
     found: Option<(Tip, Arc<[u8]>)>,
     /// Own blocks from there on, where they are this device's.
@@ -117,6 +120,12 @@ impl SyncEngine {
             let held = crate::protocol::Held { seq: entry.seq, hash: entry.hash, forked: false };
             session.theirs.insert(name, held);
             session.sent.remove(&key);
+            // What is under way does not fit the peer's chain: that it arrives does not say that the peer has it.
+            session.sending.reconsider(|carries| {
+                if matches!(carries, Carries::Commits(of, _) if *of == key) {
+                    *carries = Carries::Other;
+                }
+            });
             session.stuck.remove(&key);
             session.stale = true;
             session.complete = false;
@@ -158,6 +167,7 @@ impl SyncEngine {
             theirs,
             their_block,
             next: None,
+            apart: false,
             found: None,
             own: Vec::new(),
             ids: BTreeSet::new(),
@@ -200,7 +210,8 @@ impl SyncEngine {
                             divergence.found = Some((common, suffix.into()));
                             from = Some(seq);
                         }
-                        _ => {
+                        other => {
+                            divergence.apart |= other.is_some_and(|other| other.hash != commit.hash);
                             before.push(commit);
                             continue;
                         }
@@ -236,7 +247,13 @@ impl SyncEngine {
             return self.read(read, Wanted::Divergence);
         }
         let Some(Job::Divergence(divergence)) = self.job.take() else { return };
-        self.compares.remove(&key);
+        match (&divergence.found, divergence.apart) {
+            (Some(_), _) => drop(self.compares.remove(&key)),
+            // They parted before what came: further back.
+            (None, true) => self.compare_step(key),
+            // They meet so far, and the blocks that follow are compared too.
+            (None, false) => {}
+        }
         if let Err(error) = self.settle_divergence(divergence) {
             let peer = self.me;
             self.complain(peer, error.to_string());

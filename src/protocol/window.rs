@@ -42,6 +42,11 @@ impl<T> SendWindow<T> {
         self.under_way.iter().map(|(_, carries)| carries)
     }
 
+    /// Changes what frames under way stand for, when their arrival has come to mean something else.
+    pub fn reconsider(&mut self, mut change: impl FnMut(&mut T)) {
+        self.under_way.iter_mut().for_each(|(_, carries)| change(carries));
+    }
+
     /// The peer has all up to `stored` on disk: gives back what those frames carried. Fails where the peer claims what
     /// was never sent, or goes back.
     pub fn acknowledged(&mut self, stored: u64, window: u32) -> Result<Vec<T>> {

@@ -127,7 +127,7 @@ impl World {
             faults: self.faults,
             fingerprint: self.fingerprint,
             frames: self.frames,
-            failure: failure.map(|why| format!("{why} ({:?}, {} devices)", self.plan, self.devices.len())),
+            failure: failure.map(|why| format!("{:?}, {} devices: {why}", self.plan, self.devices.len())),
             trace: self.trace.into(),
         }
     }
@@ -194,10 +194,8 @@ impl World {
             Event::Sent(link, end, bytes) => self.sent(link, end, bytes),
             Event::Down(link, end) => self.down(link, end),
             Event::Start(d, run) if self.devices[d].run == run => self.start(d),
-            Event::Call(d, later) => {
-                if self.devices[d].engine.is_some() {
-                    self.call(d, later.call, later.asked);
-                }
+            Event::Call(d, later) if self.devices[d].engine.is_some() => {
+                self.call(d, later.call, later.asked);
             }
             _ => {}
         }
