@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 use crate::protocol::Frontier;
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
-use crate::types::{Commit, Dot, EntityId, Event, FieldKind, FieldName, FieldOp, Hash, LogId, LogName, Seen, StandsFor};
+use crate::types::{
+    Commit, Dot, EntityId, Event, FieldKind, FieldName, FieldOp, Hash, LogId, LogName, Seen, StandsFor,
+};
 use crate::wire::*;
 
 /// How often the way back doubles before it reaches the start of any log.
