@@ -321,7 +321,14 @@ impl SyncEngine {
             },
             Message::Error(error) => {
                 let peer = session.peer;
-                let text = format!("the other device says: {} ({})", error.message, error.code);
+                let text = match error.code {
+                    // To a stranger nothing else is said.
+                    ErrorCode::NotAuthorized if error.message.is_empty() => {
+                        "the other device does not know this one as a member of its vault; invite it there".to_owned()
+                    }
+                    code if error.message.is_empty() => format!("the other device refuses: {code}"),
+                    code => format!("the other device says: {} ({code})", error.message),
+                };
                 if self.is_member(&peer) {
                     self.out.push(Output::Emit(SyncEvent::SyncError(peer, text.clone())));
                 }

@@ -238,7 +238,7 @@ impl<'a, W: World> Running<'a, W> {
                     }
                     Output::Dial(peer, addresses) => match &mut self.network {
                         Some(network) => network.dial(peer, addresses),
-                        None => self.input(Input::DialFailed(peer, no_network().to_string())),
+                        None => self.input(Input::DialFailed(peer, no_network().message().to_owned())),
                     },
                     Output::Reply(id, reply) => {
                         if let Some(caller) = self.calls.remove(&id) {
@@ -291,7 +291,7 @@ fn check(config: &OrchestratorConfig) -> Result<()> {
 }
 
 fn no_network() -> Error {
-    Error::new(ErrorCode::Unreachable, "this device was started without a network (`SyncConfig::offline`)")
+    Error::new(ErrorCode::Unreachable, "this device is not on the network (it was started offline)")
 }
 
 pub(super) async fn next_event<T: Transport>(network: &mut Option<T>) -> TransportEvent {

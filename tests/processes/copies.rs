@@ -8,7 +8,7 @@ use crate::device::*;
 fn a_folder_copied_and_run_twice_at_once_loses_no_edit() {
     let a = Device::with_vault("a");
     let c = Device::joined(&a, "c");
-    a.ok(&["put", "note", "title=before the copy"]);
+    let shared = json!(a.ok(&["put", "note", "title=before the copy", "count+=0"]));
     let copy = Device::at(a.beside("copy"));
     a.copied_to(&copy.data);
     assert_eq!(a.ok(&["id"]), copy.ok(&["id"]));
@@ -17,14 +17,22 @@ fn a_folder_copied_and_run_twice_at_once_loses_no_edit() {
     let mut at_a = a.run_with(QUIC, &at_c);
     at_a.wait_for_event("peer_connected");
     let mut at_copy = copy.run_with(QUIC, &at_c);
+    until_same_state(&mut [&mut at_a, &mut at_copy, &mut at_c]);
     let mut notes = Vec::new();
     for round in 0..5 {
         notes.push(at_a.note(&format!("a {round}")));
         notes.push(at_copy.note(&format!("copy {round}")));
         notes.push(at_c.note(&format!("c {round}")));
+        for (side, name) in [(&mut at_a, "a"), (&mut at_copy, "copy"), (&mut at_c, "c")] {
+            let ops = json!([{"add": ["count", 1]}, {"insert": ["tags", format!("{name} {round}")]}]);
+            side.ask(json!({"cmd": "put", "type": "note", "entity": shared, "ops": ops}));
+        }
     }
     until_same_state(&mut [&mut at_a, &mut at_copy, &mut at_c]);
     for side in [&mut at_a, &mut at_copy, &mut at_c] {
+        // Once each: what is made again under a new name does not count twice.
+        let fields = side.fields(&shared);
+        assert_eq!((&fields["count"], fields["tags"].as_array().unwrap().len()), (&json!(15), 15));
         for (number, id) in notes.iter().enumerate() {
             let title = format!("{} {}", ["a", "copy", "c"][number % 3], number / 3);
             assert_eq!(side.fields(id)["title"], json!(title));

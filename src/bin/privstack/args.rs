@@ -1,8 +1,10 @@
 //! The words of the command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
+use privstack_sync::error::Error;
 use privstack_sync::types::{EntityId, EntityType, PeerId};
 
 use crate::export::Format;
@@ -49,7 +51,7 @@ pub enum Command {
     /// On an Admin device: sign a device into the vault; prints an invite for it.
     Invite {
         /// The device, as its `id` prints it.
-        #[arg(value_name = "PEERID")]
+        #[arg(value_name = "PEERID", value_parser = word::<PeerId>)]
         peer: PeerId,
         /// What it may do.
         #[arg(long, value_enum, default_value_t)]
@@ -91,7 +93,7 @@ pub enum Command {
     /// bytes).
     Put {
         /// Its type, such as `note`.
-        #[arg(value_name = "TYPE")]
+        #[arg(value_name = "TYPE", value_parser = word::<EntityType>)]
         entity_type: EntityType,
         /// Its id if it is there already, then what to change.
         #[arg(value_name = "ID|FIELD-OP", required = true)]
@@ -100,36 +102,40 @@ pub enum Command {
     /// Show an entity.
     Get {
         /// Its id.
+        #[arg(value_parser = word::<EntityId>)]
         id: EntityId,
         /// Its type, where several types have this id.
-        #[arg(long = "type", value_name = "TYPE")]
+        #[arg(long = "type", value_name = "TYPE", value_parser = word::<EntityType>)]
         entity_type: Option<EntityType>,
     },
     /// List the entities that are not deleted.
     Ls {
         /// Those of one type.
-        #[arg(value_name = "TYPE")]
+        #[arg(value_name = "TYPE", value_parser = word::<EntityType>)]
         entity_type: Option<EntityType>,
     },
     /// Delete an entity; `restore` brings it back.
     Rm {
         /// Its id.
+        #[arg(value_parser = word::<EntityId>)]
         id: EntityId,
         /// Its type, where several types have this id.
-        #[arg(long = "type", value_name = "TYPE")]
+        #[arg(long = "type", value_name = "TYPE", value_parser = word::<EntityType>)]
         entity_type: Option<EntityType>,
     },
     /// Bring a deleted entity back with all its fields.
     Restore {
         /// Its id.
+        #[arg(value_parser = word::<EntityId>)]
         id: EntityId,
         /// Its type, where several types have this id.
-        #[arg(long = "type", value_name = "TYPE")]
+        #[arg(long = "type", value_name = "TYPE", value_parser = word::<EntityType>)]
         entity_type: Option<EntityType>,
     },
     /// Show every change of an entity, oldest first.
     History {
         /// Its id.
+        #[arg(value_parser = word::<EntityId>)]
         id: EntityId,
     },
     /// Import files and folders: Markdown, JSON, JSON Lines. The same file updates the same entity.
@@ -138,7 +144,7 @@ pub enum Command {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
         /// The type of what names none.
-        #[arg(long = "type", value_name = "TYPE")]
+        #[arg(long = "type", value_name = "TYPE", value_parser = word::<EntityType>)]
         entity_type: Option<EntityType>,
     },
     /// Export all entities into a folder, in a form that `import` reads.
@@ -169,10 +175,16 @@ pub enum Command {
     /// Show why something is not in sync.
     Explain {
         /// Only this entity.
+        #[arg(value_parser = word::<EntityId>)]
         id: Option<EntityId>,
     },
     /// Print one hash of the whole visible state: equal on devices that show the same.
     Digest,
+}
+
+/// Reads a word; what is wrong with it is told without the code that programs read.
+fn word<T: FromStr<Err = Error>>(word: &str) -> Result<T, String> {
+    word.parse().map_err(|error: Error| error.message().to_owned())
 }
 
 #[cfg(test)]

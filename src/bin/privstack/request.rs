@@ -140,10 +140,11 @@ pub fn perform(engine: &dyn Engine, request: Map<String, Json>) -> Result<Json> 
         Request::Ls { r#type, after, limit } => return list(engine, r#type, after, limit.unwrap_or(PAGE)),
         Request::Rm { entity, r#type } => write_one(engine, entity.0, r#type, Edit::Delete)?,
         Request::Restore { entity, r#type } => write_one(engine, entity.0, r#type, Edit::Restore)?,
-        Request::History { entity } => Call::History(entity.0),
+        Request::History { entity } => return about_one(engine, entity.0, Call::History(entity.0)),
         Request::Status {} => Call::Status,
         Request::Peers {} => Call::Peers,
-        Request::Explain { entity } => Call::Explain(entity.map(|id| id.0)),
+        Request::Explain { entity: Some(id) } => return about_one(engine, id.0, Call::Explain(Some(id.0))),
+        Request::Explain { entity: None } => Call::Explain(None),
         Request::Digest {} => Call::Digest,
         Request::AddPeer { peer, addresses } => return add_peer(engine, peer, addresses.unwrap_or_default()),
         Request::RemovePeer { peer } => Call::RemovePeer(peer.0),
@@ -230,6 +231,20 @@ fn get(engine: &dyn Engine, id: EntityId, entity_type: Option<EntityType>) -> Re
         Reply::Entities(views) if views.is_empty() => Err(no_entity(id)),
         _ => Ok(reply_to_json(&reply)),
     }
+}
+
+/// A call about one entity, where nothing to tell may mean that there is no such entity.
+fn about_one(engine: &dyn Engine, id: EntityId, call: Call) -> Result<Json> {
+    let reply = engine.call(call, None)?;
+    let is_empty = match &reply {
+        Reply::History(changes) => changes.is_empty(),
+        Reply::NotSynced(reasons) => reasons.is_empty(),
+        _ => false,
+    };
+    if is_empty {
+        get(engine, id, None)?;
+    }
+    Ok(reply_to_json(&reply))
 }
 
 fn no_entity(id: EntityId) -> Error {

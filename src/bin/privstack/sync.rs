@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use privstack_sync::engine::{Call, PeerStatus, Reply};
+use privstack_sync::engine::{Call, PeerStatus, Reply, Status};
 use privstack_sync::error::{Error, ErrorCode, Result};
 use privstack_sync::types::PeerId;
 use serde_json::{Value as Json, json};
@@ -25,17 +25,33 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// way or the time is over. Answers `in_sync`, the devices `synced` and `unreached`, events `sent` and `received`, and
 /// the `reasons` where it is not in sync.
 pub fn until_in_sync(engine: &dyn Engine, addresses: &[String], limit: Option<Duration>) -> Result<Json> {
-    let started = Instant::now();
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     let this = status(engine)?;
     if this.vault.is_none() {
         return Err(Error::new(ErrorCode::NoVault, "this device has no vault yet; `init` makes one, `join` joins one"));
     }
-    addresses.iter().try_for_each(|address| engine.add_address(address))?;
     let named = named_peers(addresses)?;
+    let known: BTreeSet<PeerId> = all_peers(engine)?.iter().map(|peer| peer.peer_id).collect();
+    addresses.iter().try_for_each(|address| engine.add_address(address))?;
+    let result = until_in_sync_with(engine, &this, addresses, &named, limit);
+    // A link to a stranger was wanted for this once.
+    for peer in named.difference(&known) {
+        engine.call(Call::RemovePeer(*peer), None)?;
+    }
+    result
+}
+
+fn until_in_sync_with(
+    engine: &dyn Engine,
+    this: &Status,
+    addresses: &[String],
+    named: &BTreeSet<PeerId>,
+    limit: Duration,
+) -> Result<Json> {
+    let started = Instant::now();
     loop {
         interrupt::check()?;
-        let others = others(engine, &this.peer_id, &named)?;
+        let others = others(engine, &this.peer_id, named)?;
         let mut synced = BTreeSet::new();
         for peer in others.iter().filter(|peer| peer.online) {
             let Some(left) = limit.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) else { break };
@@ -81,9 +97,16 @@ fn named_peers(addresses: &[String]) -> Result<BTreeSet<PeerId>> {
         .collect()
 }
 
+fn all_peers(engine: &dyn Engine) -> Result<Vec<PeerStatus>> {
+    match engine.call(Call::Peers, None)? {
+        Reply::Peers(peers) => Ok(peers),
+        _ => Err(unexpected()),
+    }
+}
+
 /// The members to sync with: those named, else all others.
 fn others(engine: &dyn Engine, this: &PeerId, named: &BTreeSet<PeerId>) -> Result<Vec<PeerStatus>> {
-    let Reply::Peers(mut peers) = engine.call(Call::Peers, None)? else { return Err(unexpected()) };
+    let mut peers = all_peers(engine)?;
     peers.retain(|peer| match named.is_empty() {
         true => peer.role.is_some() && peer.peer_id != *this,
         false => named.contains(&peer.peer_id),
