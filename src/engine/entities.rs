@@ -28,6 +28,8 @@ const PAGE_FILL: usize = 64;
 struct Loaded {
     state: EntityState,
     dirty: bool,
+    /// While it is clean, its share of `clean_bytes`.
+    bytes: usize,
 }
 
 /// An event whose entity's page has not been read.
@@ -108,7 +110,7 @@ impl Entities {
             if let Some(loaded) = self.loaded.get_mut(&key) {
                 loaded.state.apply(&event, &at, logs);
                 if !std::mem::replace(&mut loaded.dirty, true) {
-                    self.clean_bytes = self.clean_bytes.saturating_sub(loaded.state.memory_bytes());
+                    self.clean_bytes = self.clean_bytes.saturating_sub(loaded.bytes);
                 }
             } else if self.page_of(&key).is_some() {
                 self.waiting.entry(key).or_default().push((event, at));
@@ -129,8 +131,9 @@ impl Entities {
         }
         for (id, state) in page {
             if !self.loaded.contains_key(&(ty, id)) {
-                self.clean_bytes += state.memory_bytes();
-                self.loaded.insert((ty, id), Loaded { state, dirty: false });
+                let bytes = state.memory_bytes();
+                self.clean_bytes += bytes;
+                self.loaded.insert((ty, id), Loaded { state, dirty: false, bytes });
             }
         }
         sought.into_iter().for_each(|key| self.know_absent(key));
@@ -181,7 +184,7 @@ impl Entities {
         for (event, at) in events {
             state.apply(&event, &at, logs);
         }
-        self.loaded.insert((ty, id), Loaded { state, dirty: true });
+        self.loaded.insert((ty, id), Loaded { state, dirty: true, bytes: 0 });
     }
 
     /// Forgets all states of a type, and its pages: they are put anew.
@@ -195,7 +198,7 @@ impl Entities {
     pub fn replace(&mut self, ty: TypeIx, states: impl IntoIterator<Item = (EntityId, EntityState)>) {
         for (id, state) in states {
             self.waiting.remove(&(ty, id));
-            self.loaded.insert((ty, id), Loaded { state, dirty: true });
+            self.loaded.insert((ty, id), Loaded { state, dirty: true, bytes: 0 });
         }
     }
 
@@ -271,7 +274,8 @@ impl Entities {
         }
         for loaded in self.loaded.values_mut().filter(|loaded| loaded.dirty) {
             loaded.dirty = false;
-            self.clean_bytes += loaded.state.memory_bytes();
+            loaded.bytes = loaded.state.memory_bytes();
+            self.clean_bytes += loaded.bytes;
         }
         self.dirty_events = 0;
         pages
@@ -284,9 +288,8 @@ impl Entities {
         }
         let mut kept = 0;
         self.loaded.retain(|_, loaded| {
-            let bytes = loaded.state.memory_bytes();
-            let keep = loaded.dirty || kept + bytes <= bound / 2;
-            kept += if keep && !loaded.dirty { bytes } else { 0 };
+            let keep = loaded.dirty || kept + loaded.bytes <= bound / 2;
+            kept += if keep && !loaded.dirty { loaded.bytes } else { 0 };
             keep
         });
         self.clean_bytes = kept;
