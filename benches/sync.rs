@@ -20,6 +20,9 @@ use support::report::{Report, Row, grouped};
 use support::work::{self, BATCH, Order};
 use support::{RUNS, desktop, median, quick};
 
+/// Measures some rows.
+type Part = fn(&mut Report);
+
 fn main() {
     if child::main() {
         return;
@@ -27,7 +30,7 @@ fn main() {
     // `cargo bench NAME` runs the parts whose name has NAME in it.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let mut report = Report::default();
-    let parts: [(&str, fn(&mut Report)); 10] = [
+    let parts: [(&str, Part); 10] = [
         ("first", first_syncs),
         ("disk", disk_syncs),
         ("quic", quic),
