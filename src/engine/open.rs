@@ -287,7 +287,11 @@ impl SyncEngine {
                 self.logs.insert(key, log);
             }
             Some(&layout::FORK_ROW) => {}
-            _ => return Err(Error::storage("a row of the logs table out of order; restore a backup, or join again")),
+            _ => {
+                return Err(Error::storage(format!(
+                    "row {key:?} of the logs table is out of order; restore a backup, or join again in a new folder"
+                )));
+            }
         }
         Ok(())
     }

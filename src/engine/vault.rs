@@ -167,10 +167,10 @@ impl SyncEngine {
                 return Err(error);
             }
         }
-        self.learn_inviter(invite)?;
         arrived.landed.replies.push((call, Reply::Vault(vault, count)));
         self.finish_arrival(arrived);
-        Ok(())
+        // Only now: a batch of its own must not come before the one that clears the old vault's rows.
+        self.learn_inviter(invite)
     }
 
     fn learn_inviter(&mut self, invite: &Invite) -> Result<()> {
