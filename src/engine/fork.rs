@@ -37,10 +37,15 @@ pub struct Compare {
     step: u32,
 }
 
+/// A verified block of a log, and its commits.
+type Branch = (Vec<Commit>, Arc<[u8]>);
+
 /// A place that was found: own commits are read from there on.
 #[derive(Debug)]
 pub struct Divergence {
     key: LogKey,
+    /// The other branch of a fork proof, where this one may turn out to be ours.
+    other: Option<Branch>,
     started: bool,
     theirs: Vec<Commit>,
     their_block: Arc<[u8]>,
@@ -155,14 +160,15 @@ impl SyncEngine {
             return Ok(());
         }
         if self.job.is_none() {
-            self.start_divergence(key, theirs, block);
+            self.start_divergence(key, theirs, block, None);
         }
         Ok(())
     }
 
-    fn start_divergence(&mut self, key: LogKey, theirs: Vec<Commit>, their_block: Arc<[u8]>) {
+    fn start_divergence(&mut self, key: LogKey, theirs: Vec<Commit>, their_block: Arc<[u8]>, other: Option<Branch>) {
         self.job = Some(Job::Divergence(Divergence {
             key,
+            other,
             started: false,
             theirs,
             their_block,
@@ -261,11 +267,14 @@ impl SyncEngine {
     }
 
     fn settle_divergence(&mut self, divergence: Divergence) -> Result<()> {
+        let key = divergence.key;
         let Some((common, ours)) = divergence.found else {
-            // The chains meet further on: the peer goes on sending.
+            // This branch is ours; or the chains meet further on, and the peer goes on sending.
+            if let Some((theirs, block)) = divergence.other {
+                self.start_divergence(key, theirs, block, None);
+            }
             return Ok(());
         };
-        let key = divergence.key;
         let Some(log) = self.logs.get(&key) else { return Ok(()) };
         let vault = self.vault()?.membership.vault();
         let theirs: Arc<[u8]> = cut_suffix(&divergence.their_block, vault, common.seq)?.into();
@@ -406,9 +415,11 @@ impl SyncEngine {
                 let Some(log) = self.logs.get_mut(&key) else { return Ok(()) };
                 log.published = tip;
                 let ours = self.recent_hash(key, a.header.seq);
-                let (theirs, block) = if ours == Some(a.hash) { (two, second) } else { (one, first) };
+                // One of the two branches may be ours, as far as it goes: the other one is the different one.
+                let (theirs, block, other) =
+                    if ours == Some(a.hash) { (two, second, None) } else { (one, first, Some((two, second.into()))) };
                 if self.job.is_none() {
-                    self.start_divergence(key, theirs, block.into());
+                    self.start_divergence(key, theirs, block.into(), other);
                 }
                 return Ok(());
             }

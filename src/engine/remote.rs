@@ -18,6 +18,8 @@ use crate::wire::{Item, cut_suffix, decode_block, decode_header, verify_block};
 
 /// A block is small, and is merged with its neighbours when there are many, below this many bytes.
 const SMALL_BLOCK: usize = 8 << 10;
+/// Rounds of evaluation: more than an author has epochs with copies of the same commits.
+const MAX_ROUNDS: usize = 32;
 /// How long others' commits wait before they are forwarded: their author pushes them too.
 const FORWARD_DELAY: u64 = 200_000;
 
@@ -220,14 +222,15 @@ impl SyncEngine {
     /// `decided` says that the log's own part is known already.
     pub(super) fn commits_came(&mut self, key: LogKey, commits: &[Commit], decided: bool, arrived: &mut Arrived) {
         let made_again = commits.iter().any(|commit| commit.header.stands_for.is_some());
-        if made_again || self.is_original(key) {
+        let has_copies = self.logs.get(&key).is_some_and(|log| !log.copies.is_empty());
+        if made_again || has_copies || self.is_original(key) {
             self.match_originals(key, commits, arrived);
             self.revalidate(arrived);
         } else if !decided
             && let Some(vault) = &self.vault
             && let Some(log) = self.logs.get_mut(&key)
         {
-            log.validity = log.evaluate(&vault.membership, |copy| copy.original == Original::Held);
+            log.validity = log.evaluate(&vault.membership, |_| false);
         }
     }
 
@@ -244,8 +247,8 @@ impl SyncEngine {
 
     /// Evaluates every log again; what changed below a tip is to be folded again.
     pub(super) fn revalidate(&mut self, arrived: &mut Arrived) {
-        // A copy depends on its original, and that on nothing later: a few rounds settle it.
-        for _ in 0..4 {
+        // A copy depends on its original and on lower copies, and those on nothing later: the rounds settle.
+        for _ in 0..MAX_ROUNDS {
             let mut moved = false;
             for (key, new) in self.evaluate_all() {
                 let Some(log) = self.logs.get_mut(&key) else { continue };
@@ -299,11 +302,18 @@ impl SyncEngine {
     }
 
     pub(super) fn validities_at_open(&mut self) {
-        for _ in 0..4 {
+        for _ in 0..MAX_ROUNDS {
+            let mut moved = false;
             for (key, validity) in self.evaluate_all() {
-                if let Some(log) = self.logs.get_mut(&key) {
+                if let Some(log) = self.logs.get_mut(&key)
+                    && log.validity != validity
+                {
                     log.validity = validity;
+                    moved = true;
                 }
+            }
+            if !moved {
+                break;
             }
         }
     }
