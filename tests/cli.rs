@@ -61,6 +61,8 @@ struct Running {
     child: Child,
     input: Option<ChildStdin>,
     lines: Receiver<Json>,
+    /// Lines that came while another was waited for: answers and events come in no order between them.
+    passed: Vec<Json>,
 }
 
 impl Running {
@@ -80,7 +82,7 @@ impl Running {
                 let _ = send.send(serde_json::from_str(&line).unwrap_or(Json::String(line)));
             }
         });
-        let mut running = Self { input: child.stdin.take(), child, lines };
+        let mut running = Self { input: child.stdin.take(), child, lines, passed: Vec::new() };
         let ready = running.wait_for(|_| true);
         assert_eq!(ready["event"], "ready", "{ready}");
         assert!(ready["peer_id"].as_str().unwrap().starts_with("12D3KooW"));
@@ -89,11 +91,15 @@ impl Running {
     }
 
     fn wait_for(&mut self, what: impl Fn(&Json) -> bool) -> Json {
+        if let Some(place) = self.passed.iter().position(&what) {
+            return self.passed.remove(place);
+        }
         loop {
             let line = self.lines.recv_timeout(PATIENCE).expect("the line that was waited for");
             if what(&line) {
                 return line;
             }
+            self.passed.push(line);
         }
     }
 
