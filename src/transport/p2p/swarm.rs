@@ -423,15 +423,13 @@ impl<D: Discovery> P2pTransport<D> {
         if addresses.is_empty() {
             return Ok(()); // already on its way: that dial will be reported
         }
-        let options =
-            DialOpts::peer_id(name).condition(PeerCondition::Disconnected).addresses(addresses.clone()).build();
+        let options = DialOpts::peer_id(name).condition(PeerCondition::Always).addresses(addresses.clone()).build();
         let id = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => {
                 self.attempts.insert(id, (peer, addresses));
                 Ok(())
             }
-            Err(DialError::DialPeerConditionFalse(_)) => Ok(()),
             Err(error) => Err(describe(&error)),
         }
     }
