@@ -47,7 +47,7 @@ fn run_all(worlds: &[(u64, usize)]) -> (Vec<String>, Faults) {
 /// on a disk. Some of them end with replicas that differ; all others must hold.
 const DEFECTIVE: [&str; 4] = ["Clone,", "RestoreUnmarked,", "Cheat,", "Damage,"];
 /// How many such worlds of the 500 may fail; lower it with every defect that is mended.
-const DEFECTS: usize = 50;
+const DEFECTS: usize = 16;
 
 #[test]
 fn every_world_converges_and_loses_nothing_but_for_the_known_defects() {
