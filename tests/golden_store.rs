@@ -2,6 +2,7 @@
 //!
 //! `GOLDEN_WRITE=1` writes the file anew; that is right only together with a new format version and its migration.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use privstack_sync::crdt::Edit;
@@ -37,19 +38,18 @@ impl Device {
 
     fn handle(&mut self, input: Input) -> Vec<(CallId, Result<Reply>)> {
         let mut replies = Vec::new();
-        let mut inputs = vec![input];
-        while let Some(input) = inputs.pop() {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
             self.now.mono += 1;
             let mut out = Vec::new();
             self.engine.handle(self.now, input, &mut out);
-            // The last in is the first out: what came out first is put last.
-            for output in out.into_iter().rev() {
+            for output in out {
                 match output {
                     Output::Write(ticket, batch) => {
                         self.store.apply(batch);
-                        inputs.push(Input::Written(ticket, Ok(())));
+                        inputs.push_back(Input::Written(ticket, Ok(())));
                     }
-                    Output::Read(ticket, read) => inputs.push(Input::Rows(ticket, Ok(self.store.rows(&read)))),
+                    Output::Read(ticket, read) => inputs.push_back(Input::Rows(ticket, Ok(self.store.rows(&read)))),
                     Output::Reply(call, reply) => replies.push((call, reply)),
                     _ => {}
                 }

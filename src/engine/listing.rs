@@ -107,7 +107,7 @@ impl SyncEngine {
         while let Some(ty) = listing.types.first().copied()
             && listing.views.len() < listing.limit
         {
-            if listing.reading.is_some() || self.checkpointing {
+            if listing.reading.is_some() || self.checkpointing || self.is_rebuilt(ty) {
                 self.asked.insert(call, Asked::List(listing));
                 return;
             }
@@ -136,7 +136,7 @@ impl SyncEngine {
                 let end = self.entities.directory(ty).get(place + 1).copied();
                 self.list_stretch(&mut listing, ty, end, page.into_iter().collect());
             }
-            (None, Some(_)) if !self.checkpointing && self.job.is_none() => self.rebuild_pages(ty),
+            (None, Some(_)) if !self.checkpointing => self.rebuild_pages(ty),
             // The pages were cut anew meanwhile: the same stretch again.
             _ => {}
         }

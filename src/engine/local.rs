@@ -109,7 +109,7 @@ impl SyncEngine {
             return; // asked again when its pages are on disk
         }
         for (ty, first) in pages {
-            if self.pages.insert((ty, first)) {
+            if !self.is_rebuilt(ty) && self.pages.insert((ty, first)) {
                 self.read(Read::Get(Table::Pages, layout::page_row(ty, &first)), Wanted::Page(ty, first));
             }
         }
@@ -220,6 +220,9 @@ impl SyncEngine {
 
     /// Pages cannot be read: they are built again from the blocks.
     pub(super) fn rebuild_pages(&mut self, ty: TypeIx) {
+        if self.is_rebuilt(ty) {
+            return;
+        }
         let mut stale = super::refold::Stale::default();
         stale.add_all(ty);
         self.start_refold(stale);

@@ -127,6 +127,12 @@ impl SyncEngine {
         self.job = Some(Job::Refold(refold));
     }
 
+    /// Whether all pages of a type are being built again: until that is on disk, reading them tells nothing.
+    pub(super) fn is_rebuilt(&self, ty: TypeIx) -> bool {
+        let running = matches!(&self.job, Some(Job::Refold(refold)) if refold.stale.all.contains(&ty));
+        running || self.refold_next.all.contains(&ty)
+    }
+
     /// Starts reading once everything is on disk: readers see the last committed state.
     pub(super) fn refold_start(&mut self) {
         let Some(Job::Refold(refold)) = &mut self.job else { return };
