@@ -29,7 +29,7 @@ pub enum Purpose {
     Views,
     /// One hash over what is visible: a hash of (type, id, what shows) an entity, in the order of type and id.
     Digest(Box<blake3::Hasher>),
-    /// All that is visible, to be written into the vault of an invite.
+    /// All that exists, to be written into the vault of an invite.
     Move(Box<Invite>),
 }
 
@@ -170,7 +170,9 @@ impl SyncEngine {
                 return;
             }
             let state = self.entities.get(&(ty, id)).or_else(|| page.get(&id));
-            let Some(state) = state.filter(|state| state.is_visible()) else { continue };
+            // What is deleted comes along into another vault: it can be restored there too.
+            let moves = matches!(listing.purpose, Purpose::Move(_));
+            let Some(state) = state.filter(|state| state.is_visible() || (moves && state.exists())) else { continue };
             match &mut listing.purpose {
                 Purpose::Views | Purpose::Move(_) => listing.views.push(state.view(name.clone(), id, &self.ids)),
                 Purpose::Digest(hasher) => {
@@ -203,7 +205,7 @@ impl SyncEngine {
         self.out.push(Output::Reply(call, Ok(reply)));
     }
 
-    /// Reads all that is visible, for a device that joins another vault.
+    /// Reads all that exists, for a device that joins another vault.
     pub(super) fn collect_for(&mut self, call: CallId, invite: Invite) {
         let types = (0..self.types.len() as u32).map(TypeIx).collect();
         let listing = Listing::new(self, types, None, usize::MAX, Purpose::Move(Box::new(invite)));
@@ -312,6 +314,9 @@ fn imports(views: Vec<EntityView>) -> Vec<Import> {
                     }
                 }
             }
+        }
+        if view.deleted {
+            edits.push(Edit::Delete);
         }
         let entity = EntityEdit { id: Some(view.id), edits };
         match imports.last_mut() {
