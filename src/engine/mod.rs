@@ -4,9 +4,12 @@
 //! ([`io`](self) is its whole contract), so all of it runs in a simulator from one seed. What must not happen before
 //! something is on disk hangs on that write's `Landed` and follows when the platform says [`Input::Written`].
 
+mod again;
 mod backup;
 mod calls;
 mod checkpoint;
+mod compare;
+mod damage;
 mod entities;
 mod entropy;
 mod fork;
@@ -15,6 +18,7 @@ mod layout;
 mod listing;
 mod local;
 mod log;
+mod merge;
 mod open;
 mod peers;
 mod pump;
@@ -24,6 +28,7 @@ mod remote;
 mod sessions;
 mod sync;
 mod texts;
+mod validity;
 mod vault;
 
 pub use io::*;
@@ -119,11 +124,11 @@ enum Wanted {
     Pump(LinkId, LogKey),
     Refold,
     Divergence,
+    Mending,
     HashAt(LogKey, u64),
     Probe(LogKey, LinkId),
     Fork(LinkId, LogKey),
     Merge(LogKey, u64),
-    RollBack(LogKey, u64),
     Call(CallId),
 }
 
@@ -183,7 +188,11 @@ pub struct SyncEngine {
     stale_on_disk: refold::Stale,
     /// The next checkpoint saves a refold that has ended.
     refolded: bool,
-    compares: BTreeMap<LogKey, fork::Compare>,
+    compares: BTreeMap<LogKey, compare::Compare>,
+    /// A copy's original is on its way to the disk, and not compared with it yet.
+    unmatched: bool,
+    /// Logs with a stored block that does not read back, and the first commit that is missing for it.
+    damaged: BTreeMap<LogKey, u64>,
     /// Blocks of own branches whose commits are to be made again.
     again: Vec<(LogKey, Vec<u8>)>,
     again_unnamed: Vec<(LogName, Vec<u8>)>,
@@ -198,6 +207,7 @@ enum Job {
     Checkpoint(checkpoint::Checkpoint),
     Refold(refold::Refold),
     Divergence(fork::Divergence),
+    Mending(damage::Mending),
 }
 
 impl SyncEngine {
@@ -244,6 +254,8 @@ impl SyncEngine {
             stale_on_disk: refold::Stale::default(),
             refolded: false,
             compares: BTreeMap::new(),
+            unmatched: false,
+            damaged: BTreeMap::new(),
             again: Vec::new(),
             again_unnamed: Vec::new(),
             checkpointing: false,
@@ -339,6 +351,7 @@ impl SyncEngine {
         }
         self.divergence_start();
         self.refold_start();
+        self.mending_start();
         if self.job.is_none() {
             self.make_again();
         }
@@ -434,6 +447,9 @@ impl SyncEngine {
             self.entities.evict(self.tuning.clean_bytes);
             self.resume_calls();
         }
+        if self.unmatched {
+            self.watch_originals();
+        }
         self.sessions.values_mut().for_each(|session| session.stale = true);
     }
 
@@ -474,11 +490,11 @@ impl SyncEngine {
             Wanted::Pump(link, key) => self.pump_rows(link, key, rows),
             Wanted::Refold => self.refold_rows(rows),
             Wanted::Divergence => self.divergence_rows(rows),
+            Wanted::Mending => self.mending_rows(rows),
             Wanted::HashAt(key, seq) => self.hash_at_rows(key, seq, rows),
             Wanted::Probe(key, link) => self.probe_rows(key, link, rows),
             Wanted::Fork(link, key) => self.fork_rows(link, key, rows),
             Wanted::Merge(key, upto) => self.merge_rows(key, upto, rows),
-            Wanted::RollBack(key, seq) => self.roll_back_rows(key, seq, rows),
             Wanted::Call(call) => self.call_rows(call, rows),
         }
     }

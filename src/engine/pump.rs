@@ -59,7 +59,9 @@ impl Recent {
 impl SyncEngine {
     /// Sends each peer what it lacks, as far as its window and the transport have room.
     pub(super) fn pump(&mut self) {
-        if self.paused || matches!(self.job, Some(super::Job::Divergence(_) | super::Job::Refold(_))) {
+        if self.paused
+            || matches!(self.job, Some(super::Job::Divergence(_) | super::Job::Refold(_) | super::Job::Mending(_)))
+        {
             return;
         }
         let links: Vec<LinkId> =

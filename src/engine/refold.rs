@@ -112,8 +112,8 @@ impl SyncEngine {
     pub(super) fn start_refold(&mut self, stale: Stale) {
         let mut refold = match self.job.take() {
             Some(Job::Refold(running)) => Refold::new(running.stale),
-            Some(other @ Job::Divergence(_)) => {
-                // The stale row is on disk; it is taken up after the divergence is settled.
+            Some(other @ (Job::Divergence(_) | Job::Mending(_))) => {
+                // The stale row is on disk; it is taken up after what runs now.
                 self.job = Some(other);
                 self.refold_next.append(stale);
                 return;

@@ -1,25 +1,22 @@
 //! What comes from peers: blocks, membership operations, fork proofs. Everything is checked here, at the receiver.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::io::{LinkId, SyncEvent};
 use super::layout::{self, LogKey};
-use super::log::{Copied, Log, Original, QUARANTINE_BYTES, Tip, changed};
+use super::log::{Log, QUARANTINE_BYTES};
 use super::refold::Stale;
-use super::{Landed, SyncEngine, Wanted};
+use super::{Landed, SyncEngine};
 use crate::crdt::{EventAt, check_event};
 use crate::error::{Error, ErrorCode, Result};
-use crate::policy::{Inserted, Validity, sync_policy};
-use crate::store::{Read, Rows, Table, WriteBatch};
-use crate::types::{Commit, Epoch, HybridTimestamp, LogId, LogName};
+use crate::policy::{Inserted, sync_policy};
+use crate::store::{Table, WriteBatch};
+use crate::types::{Commit, Epoch, HybridTimestamp};
 use crate::wire::{Item, cut_suffix, decode_block, decode_header, verify_block};
 
 /// A block is small, and is merged with its neighbours when there are many, below this many bytes.
-const SMALL_BLOCK: usize = 8 << 10;
-/// Rounds of evaluation: more than an author has epochs with copies of the same commits.
-const MAX_ROUNDS: usize = 32;
+pub const SMALL_BLOCK: usize = 8 << 10;
 /// How long others' commits wait before they are forwarded: their author pushes them too.
 const FORWARD_DELAY: u64 = 200_000;
 
@@ -218,22 +215,6 @@ impl SyncEngine {
         }
     }
 
-    /// Decides what counts after commits were noted: of this log, and of what stands in relation to it.
-    /// `decided` says that the log's own part is known already.
-    pub(super) fn commits_came(&mut self, key: LogKey, commits: &[Commit], decided: bool, arrived: &mut Arrived) {
-        let made_again = commits.iter().any(|commit| commit.header.stands_for.is_some());
-        let has_copies = self.logs.get(&key).is_some_and(|log| !log.copies.is_empty());
-        if made_again || has_copies || self.is_original(key) {
-            self.match_originals(key, commits, arrived);
-            self.revalidate(arrived);
-        } else if !decided
-            && let Some(vault) = &self.vault
-            && let Some(log) = self.logs.get_mut(&key)
-        {
-            log.validity = log.evaluate(&vault.membership, |_| false);
-        }
-    }
-
     /// Applies a commit that was noted to the entities.
     pub(super) fn apply(&mut self, key: LogKey, commit: Commit) {
         let Some(log) = self.logs.get_mut(&key) else { return };
@@ -243,152 +224,6 @@ impl SyncEngine {
         }
         let at = event_at(log, &commit);
         self.entities.apply(key.ty, commit.events, at, &mut self.ids);
-    }
-
-    /// Evaluates every log again; what changed below a tip is to be folded again.
-    pub(super) fn revalidate(&mut self, arrived: &mut Arrived) {
-        // A copy depends on its original and on lower copies, and those on nothing later: the rounds settle.
-        for _ in 0..MAX_ROUNDS {
-            let mut moved = false;
-            for (key, new) in self.evaluate_all() {
-                let Some(log) = self.logs.get_mut(&key) else { continue };
-                if log.validity == new {
-                    continue;
-                }
-                for range in changed(&log.validity, &new, log.tip.seq) {
-                    // What has not been applied yet needs no second fold.
-                    let known: Range<u64> = range.start..range.end.min(log.applied + 1);
-                    if known.start < known.end {
-                        arrived.stale.add(key, known);
-                    }
-                }
-                if new.is_valid(log.tip.seq) {
-                    log.waiting_bytes = 0;
-                }
-                log.validity = new;
-                arrived.touched.insert(key);
-                moved = true;
-            }
-            if !moved {
-                break;
-            }
-        }
-    }
-
-    fn evaluate_all(&self) -> Vec<(LogKey, Validity)> {
-        let Some(vault) = &self.vault else { return Vec::new() };
-        self.logs
-            .iter()
-            .map(|(key, log)| (*key, log.evaluate(&vault.membership, |copy| self.gives_way(log, copy))))
-            .collect()
-    }
-
-    /// Whether a copy does not count: its original does, or a lower copy of it.
-    fn gives_way(&self, log: &Log, copy: &Copied) -> bool {
-        let author = log.name.id.author;
-        let original =
-            LogName { entity_type: log.name.entity_type.clone(), id: LogId { author, epoch: copy.of.epoch } };
-        let counts = copy.original == Original::Held
-            && (self.log_names.get(&original).and_then(|key| self.logs.get(key)))
-                .is_some_and(|log| log.validity.is_valid(copy.of.seq));
-        counts
-            || super::logs_of(&self.logs, log.key.ty).filter(|other| other.name.id.author == author).any(|other| {
-                other.copies.iter().any(|lower| {
-                    lower.of == copy.of
-                        && (other.name.id.epoch, lower.seq) < (log.name.id.epoch, copy.seq)
-                        && other.validity.is_valid(lower.seq)
-                })
-            })
-    }
-
-    pub(super) fn validities_at_open(&mut self) {
-        for _ in 0..MAX_ROUNDS {
-            let mut moved = false;
-            for (key, validity) in self.evaluate_all() {
-                if let Some(log) = self.logs.get_mut(&key)
-                    && log.validity != validity
-                {
-                    log.validity = validity;
-                    moved = true;
-                }
-            }
-            if !moved {
-                break;
-            }
-        }
-    }
-
-    /// Whether some copy stands for a commit of this log.
-    fn is_original(&self, key: LogKey) -> bool {
-        let Some(log) = self.logs.get(&key) else { return false };
-        let id = log.name.id;
-        super::logs_of(&self.logs, key.ty)
-            .any(|other| other.name.id.author == id.author && other.copies.iter().any(|copy| copy.of.epoch == id.epoch))
-    }
-
-    /// Finds out which copies have their originals held, now that these commits have come.
-    fn match_originals(&mut self, key: LogKey, commits: &[Commit], arrived: &mut Arrived) {
-        let Some(id) = self.logs.get(&key).map(|log| log.name.id) else { return };
-        for log in self.logs.values_mut().filter(|log| log.key.ty == key.ty && log.name.id.author == id.author) {
-            for copy in log.copies.iter_mut().filter(|copy| copy.of.epoch == id.epoch) {
-                if let Some(commit) = commits.iter().find(|commit| commit.header.seq == copy.of.seq) {
-                    copy.original = if commit.hash == copy.of.hash { Original::Held } else { Original::Other };
-                    arrived.touched.insert(log.key);
-                }
-            }
-        }
-        self.watch_originals();
-    }
-
-    /// Reads the hashes of commits that copies name and that are held but not compared yet.
-    pub(super) fn watch_originals(&mut self) {
-        let mut reads = BTreeSet::new();
-        for log in self.logs.values() {
-            for copy in log.copies.iter().filter(|copy| copy.original == Original::Missing) {
-                let id = LogId { author: log.name.id.author, epoch: copy.of.epoch };
-                let name = LogName { entity_type: log.name.entity_type.clone(), id };
-                if let Some(original) = self.log_names.get(&name).and_then(|key| self.logs.get(key))
-                    && copy.of.seq <= original.stored.seq
-                {
-                    reads.insert((original.key, copy.of.seq));
-                }
-            }
-        }
-        for (key, seq) in reads {
-            let read =
-                Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
-            self.read(read, Wanted::HashAt(key, seq));
-        }
-    }
-
-    pub(super) fn hash_at_rows(&mut self, key: LogKey, seq: u64, rows: Rows) {
-        let commits = self.commits_in(key, rows);
-        let commits: Vec<Commit> = commits.into_iter().filter(|commit| commit.header.seq == seq).collect();
-        if commits.is_empty() {
-            return;
-        }
-        let mut arrived = Arrived::default();
-        self.match_originals(key, &commits, &mut arrived);
-        self.revalidate(&mut arrived);
-        self.finish_arrival(arrived);
-    }
-
-    /// The commits of stored blocks; a damaged block is reported and fetched again.
-    pub(super) fn commits_in(&mut self, key: LogKey, rows: Rows) -> Vec<Commit> {
-        let Some(vault) = self.vault.as_ref().map(|vault| vault.membership.vault()) else { return Vec::new() };
-        let mut commits = Vec::new();
-        let mut damaged = rows.damaged.first().and_then(|row| layout::read_block_row(row).ok());
-        for (row, block) in rows.rows {
-            match decode_block(&block, vault) {
-                Ok(mut more) => commits.append(&mut more),
-                Err(_) => damaged = damaged.or_else(|| layout::read_block_row(&row).ok()),
-            }
-        }
-        if let Some((_, seq)) = damaged {
-            self.damaged_block(key, seq);
-            commits.retain(|commit| commit.header.seq < seq);
-        }
-        commits
     }
 
     /// Takes a membership operation from a peer, a backup, or this device.
@@ -418,88 +253,6 @@ impl SyncEngine {
     pub(super) fn new_epoch(&mut self, batch: &mut WriteBatch) {
         self.epoch = Epoch(self.entropy.number());
         batch.put(Table::Meta, layout::meta::EPOCH, self.epoch.0.to_be_bytes());
-    }
-
-    /// Merges the small blocks at the end of a log once there are many.
-    fn merge_small(&mut self, key: LogKey) {
-        let Some(log) = self.logs.get_mut(&key) else { return };
-        if log.small.1 < self.tuning.merge_blocks {
-            return;
-        }
-        let (from, upto) = (log.small.0, log.tip.seq);
-        log.small = (upto + 1, 0);
-        let read = Read::Range {
-            table: Table::Blocks,
-            from: layout::block_row(key, from),
-            to: layout::block_row(key, upto + 1),
-            max_rows: usize::MAX,
-            max_bytes: self.tuning.merge_blocks as usize * SMALL_BLOCK,
-        };
-        // Rows that are still on their way to the disk are not read: the reader sees the last committed state.
-        self.read(read, Wanted::Merge(key, upto));
-    }
-
-    pub(super) fn merge_rows(&mut self, key: LogKey, upto: u64, rows: Rows) {
-        let Some(vault) = self.vault.as_ref().map(|vault| vault.membership.vault()) else { return };
-        if !rows.damaged.is_empty() || rows.rows.len() < 2 {
-            return;
-        }
-        let blocks: Vec<&[u8]> = rows.rows.iter().map(|(_, block)| block.as_slice()).collect();
-        let Ok(merged) = crate::wire::merge_blocks(&blocks, vault) else { return };
-        if merged.len() >= rows.rows.len() || self.logs.get(&key).is_none_or(|log| log.tip.seq < upto) {
-            return;
-        }
-        let mut batch = WriteBatch::default();
-        rows.rows.iter().for_each(|(row, _)| batch.delete(Table::Blocks, row.clone()));
-        for block in merged {
-            let Ok(header) = decode_header(&block) else { return };
-            batch.put(Table::Blocks, layout::block_row(key, header.first_seq), block);
-        }
-        self.recent.forget_upto(key, upto);
-        self.write(batch, Landed::default());
-    }
-
-    /// A stored block does not read back: all from it on is forgotten and fetched again from peers.
-    pub(super) fn damaged_block(&mut self, key: LogKey, seq: u64) {
-        let Some(log) = self.logs.get(&key) else { return };
-        let message = format!(
-            "a stored block of {} is damaged from commit {seq} on; it is fetched again from the other devices",
-            log.name.id.author
-        );
-        self.out.push(super::Output::Emit(SyncEvent::StorageDamaged(message)));
-        if seq <= 1 {
-            return self.roll_back(key, Tip::START, 0);
-        }
-        let read =
-            Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq - 1) };
-        self.read(read, Wanted::RollBack(key, seq));
-    }
-
-    pub(super) fn roll_back_rows(&mut self, key: LogKey, seq: u64, rows: Rows) {
-        let tip = self
-            .commits_in(key, rows)
-            .into_iter()
-            .rfind(|commit| commit.header.seq < seq)
-            .map_or(Tip::START, |commit| Tip { seq: commit.header.seq, hash: commit.hash });
-        let events = self.logs.get(&key).map_or(0, |log| log.events);
-        self.roll_back(key, tip, events);
-    }
-
-    fn roll_back(&mut self, key: LogKey, to: Tip, events: u64) {
-        let Some(log) = self.logs.get_mut(&key) else { return };
-        let own = log.name.id.author == self.me;
-        log.roll_back(to, events);
-        let row = log.encode();
-        let mut batch = WriteBatch::default();
-        batch.put(Table::Logs, layout::log_row(key), row);
-        // What lies behind the damage stays where it is: the same commits come again and are put over it.
-        batch.delete(Table::Blocks, layout::block_row(key, to.seq + 1));
-        if own {
-            self.new_epoch(&mut batch);
-        }
-        self.digests.remove(&key.ty);
-        self.write(batch, Landed::default());
-        self.sessions.values_mut().for_each(|session| session.ask_again = true);
     }
 }
 

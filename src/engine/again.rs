@@ -1,0 +1,218 @@
+//! Making commits again, in the device's new epoch: those of branches that count no more, and those behind a hole in
+//! its own log. Each copy names the commit that it stands for, and counts only while that one does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::SyncEngine;
+use super::io::SyncEvent;
+use super::layout::{self, LogKey};
+use super::local::Draft;
+use super::remote::Arrived;
+use crate::crdt::{Edit, EntityState, EventAt, FieldValue, LogTable, text_client_id};
+use crate::error::Result;
+use crate::store::{Table, WriteBatch};
+use crate::types::codec::{Reader, put_bytes, put_varint};
+use crate::types::{Commit, Dot, EntityId, Event, FieldKind, FieldName, FieldOp, LogId, Seen, StandsFor};
+use crate::wire::*;
+
+impl SyncEngine {
+    /// Keeps blocks whose commits are to be made again, until they are.
+    pub(super) fn make_again_later(&mut self, key: LogKey, blocks: Vec<Vec<u8>>, batch: &mut WriteBatch) {
+        self.again.extend(blocks.into_iter().map(|block| (key, block)));
+        batch.put(Table::Meta, layout::meta::REMAKE, self.encode_again());
+    }
+
+    fn encode_again(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(&mut out, self.again.len() as u64);
+        self.again.iter().for_each(|(_, block)| put_bytes(&mut out, block));
+        out
+    }
+
+    /// Reads the row of what is to be made again, at the opening.
+    pub(super) fn read_again(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut reader = Reader::new(bytes);
+        for _ in 0..reader.count(usize::MAX, "blocks")? {
+            let block = reader.bytes(usize::MAX, "a block")?;
+            let name = decode_header(block)?.log;
+            self.again_unnamed.push((name, block.to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Makes again, in the new epoch, the commits of branches that count no more.
+    pub(super) fn make_again(&mut self) {
+        for (name, block) in std::mem::take(&mut self.again_unnamed) {
+            let key = self.log_mut(&name).key;
+            self.again.push((key, block));
+        }
+        if self.again.is_empty() {
+            return;
+        }
+        // What they touch must be in memory.
+        let Some(vault) = self.vault.as_ref().map(|vault| vault.membership.vault()) else { return };
+        let mut seen = BTreeSet::new();
+        let mut commits: Vec<(LogKey, Commit)> = Vec::new();
+        for (key, block) in &self.again {
+            for commit in decode_block(block, vault).unwrap_or_default() {
+                if seen.insert(commit.hash) {
+                    commits.push((*key, commit));
+                }
+            }
+        }
+        let touched: BTreeSet<_> =
+            commits.iter().flat_map(|(key, commit)| commit.events.iter().map(|event| (key.ty, event.entity))).collect();
+        let pages = self.entities.pages_for(&touched);
+        if !pages.is_empty() {
+            return self.read_pages(pages);
+        }
+        self.again.clear();
+        let mut arrived = Arrived::default();
+        arrived.batch.delete(Table::Meta, layout::meta::REMAKE);
+        let count = commits.len() as u64;
+        let mut again = Again::default();
+        for (key, commit) in commits {
+            if let Err(error) = self.make_one_again(key, commit, &mut again, &mut arrived) {
+                let me = self.me;
+                self.complain(me, format!("a commit of a branch could not be made again: {error}"));
+            }
+        }
+        arrived.landed.events.push(SyncEvent::EpochRenewed { commits: count });
+        self.finish_arrival(arrived);
+    }
+
+    fn make_one_again(&mut self, old: LogKey, commit: Commit, again: &mut Again, arrived: &mut Arrived) -> Result<()> {
+        let header = &commit.header;
+        let old_id = header.log.id;
+        let stands_for =
+            header.stands_for.unwrap_or(StandsFor { epoch: old_id.epoch, seq: header.seq, hash: commit.hash });
+        if header.seq <= again.last {
+            again.branch += 1;
+        }
+        again.last = header.seq;
+        let name = self.own_log(&header.log.entity_type);
+        let key = self.log_mut(&name).key;
+        let seq = self.logs.get(&key).map_or(1, |log| log.tip.seq + 1);
+        let mut events = Vec::with_capacity(commit.events.len());
+        for (index, event) in (0..).zip(&commit.events) {
+            let at = EventAt { log: key.ix, seq, index: events.len() as u32, hlc: header.hlc, commit: 0, counts: true };
+            let state = self.entities.get(&(key.ty, event.entity)).cloned().unwrap_or_default();
+            // What the branch showed before and after this event.
+            let before = again.states.remove(&(again.branch, event.entity)).unwrap_or_else(|| state.clone());
+            let mut after = before.clone();
+            let place = EventAt { log: old.ix, seq: header.seq, index, commit: commit.hash.short(), ..at };
+            after.apply(event, &place, &mut self.ids);
+            let mut seen = event.seen.clone();
+            if state.last_seq(key.ix) == 0 {
+                merge_seen(&mut seen, before.named_by(old.ix, &self.ids));
+            }
+            seen.retain(|(log, _)| *log != name.id);
+            let mut ops = Vec::with_capacity(event.ops.len());
+            for op in event.ops.iter().cloned() {
+                match op {
+                    // Dots of the branch are those of the copies now.
+                    FieldOp::Remove { field, item, dots } => {
+                        ops.push(FieldOp::Remove { field, item, dots: again.dots_of(dots) });
+                    }
+                    FieldOp::ClearSet { field, dots } => {
+                        ops.push(FieldOp::ClearSet { field, dots: again.dots_of(dots) });
+                    }
+                    FieldOp::ClearCounter { field, .. } => {
+                        ops.extend(prepare_hidden(&state, &[Edit::Clear(field)], &at, &self.ids, name.id)?);
+                    }
+                    // An update belongs to the epoch that made it: its text is typed afresh.
+                    FieldOp::Text { field, .. } => {
+                        let text = |state: &EntityState| {
+                            let view = state.view(header.log.entity_type.clone(), event.entity, &self.ids);
+                            match view.field_of(field.as_str(), FieldKind::Text) {
+                                Some(FieldValue::Text(text, _)) => text.clone(),
+                                _ => String::new(),
+                            }
+                        };
+                        let edits = type_again(&field, &text(&before), &text(&after), &text(&state));
+                        ops.extend(prepare_hidden(&state, &edits, &at, &self.ids, name.id)?);
+                    }
+                    other => ops.push(other),
+                }
+            }
+            again.states.insert((again.branch, event.entity), after);
+            if !ops.is_empty() {
+                let dot = Dot { log: old_id, seq: header.seq, index };
+                again.dots.insert(dot, Dot { log: name.id, seq, index: at.index });
+                events.push(Event { entity: event.entity, seen, ops });
+            }
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        let draft = Draft { hlc: header.hlc, stands_for: Some(stands_for), events };
+        self.commit(key, vec![draft], arrived)
+    }
+}
+
+/// What is remembered while commits are made again.
+#[derive(Default)]
+struct Again {
+    /// Several branches have the same numbers.
+    branch: usize,
+    last: u64,
+    states: BTreeMap<(usize, EntityId), EntityState>,
+    dots: BTreeMap<Dot, Dot>,
+}
+
+impl Again {
+    fn dots_of(&self, dots: Vec<Dot>) -> Vec<Dot> {
+        let mut dots: Vec<Dot> = dots.into_iter().map(|dot| self.dots.get(&dot).copied().unwrap_or(dot)).collect();
+        dots.sort_unstable();
+        dots.dedup();
+        dots
+    }
+}
+
+/// Prepares what was done before, even if the entity is deleted by now: the copy brings back no more than its original.
+fn prepare_hidden(
+    state: &EntityState,
+    edits: &[Edit],
+    at: &EventAt,
+    logs: &LogTable,
+    log: LogId,
+) -> Result<Vec<FieldOp>> {
+    if edits.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !state.exists() || state.is_visible() {
+        return state.prepare(edits, at, logs, text_client_id(log, 0));
+    }
+    let restored = [&[Edit::Restore], edits].concat();
+    Ok(state.prepare(&restored, at, logs, text_client_id(log, 0))?.split_off(1))
+}
+
+fn merge_seen(seen: &mut Seen, more: Seen) {
+    for (log, upto) in more {
+        match seen.iter_mut().find(|(named, _)| *named == log) {
+            Some((_, known)) => *known = upto.max(*known),
+            None => seen.push((log, upto)),
+        }
+    }
+    seen.sort_unstable();
+}
+
+/// The change from `before` to `after` (one stretch), done to a text that may have gone on: what was typed is typed at
+/// the same place or at the end, what was deleted is deleted where it still stands.
+fn type_again(field: &FieldName, before: &str, after: &str, now: &str) -> Vec<Edit> {
+    let [before, after, now] = [before, after, now].map(|text| text.encode_utf16().collect::<Vec<u16>>());
+    let prefix = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
+    let rest = before.len().min(after.len()) - prefix;
+    let suffix = before.iter().rev().zip(after.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
+    let gone = &before[prefix..before.len() - suffix];
+    let typed = String::from_utf16_lossy(&after[prefix..after.len() - suffix]);
+    let at = prefix.min(now.len());
+    let mut edits = Vec::new();
+    if !gone.is_empty() && now.get(at..at + gone.len()) == Some(gone) {
+        edits.push(Edit::TextDelete(field.clone(), at as u32, gone.len() as u32));
+    }
+    if !typed.is_empty() {
+        edits.push(Edit::TextInsert(field.clone(), at as u32, typed));
+    }
+    edits
+}
