@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::SyncEngine;
 use super::io::SyncEvent;
-use super::layout::{self, LogKey};
+use super::layout::{self, LogKey, TypeIx};
 use super::local::Draft;
 use super::remote::Arrived;
-use crate::crdt::{Edit, EntityState, EventAt, FieldValue, LogTable, text_client_id};
+use crate::crdt::{Edit, EntityState, EventAt, FieldValue, LogTable, text_client_id, typed_in};
 use crate::error::Result;
 use crate::store::{Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
-use crate::types::{Commit, Dot, EntityId, Event, FieldKind, FieldName, FieldOp, LogId, Seen, StandsFor};
+use crate::types::{
+    Commit, Dot, EntityId, EntityType, Event, FieldKind, FieldName, FieldOp, Hash, LogId, Seen, StandsFor,
+};
 use crate::wire::*;
 
 impl SyncEngine {
@@ -51,11 +53,11 @@ impl SyncEngine {
         }
         // What they touch must be in memory.
         let Some(vault) = self.vault.as_ref().map(|vault| vault.membership.vault()) else { return };
-        let mut seen = BTreeSet::new();
+        let mut seen = self.made_again();
         let mut commits: Vec<(LogKey, Commit)> = Vec::new();
         for (key, block) in &self.again {
             for commit in decode_block(block, vault).unwrap_or_default() {
-                if seen.insert(commit.hash) {
+                if seen.insert((key.ty, stands_for(&commit))) {
                     commits.push((*key, commit));
                 }
             }
@@ -81,26 +83,36 @@ impl SyncEngine {
         self.finish_arrival(arrived);
     }
 
+    /// What this device's copies stand for, by type; those beyond a fork are to be made again themselves.
+    fn made_again(&self) -> BTreeSet<(TypeIx, StandsFor)> {
+        let own = self.logs.values().filter(|log| log.name.id.author == self.me);
+        own.flat_map(|log| {
+            let copies = log.copies.iter().filter(|copy| !log.beyond_fork(copy.seq));
+            copies.map(|copy| (log.key.ty, copy.of))
+        })
+        .collect()
+    }
+
     fn make_one_again(&mut self, old: LogKey, commit: Commit, again: &mut Again, arrived: &mut Arrived) -> Result<()> {
-        let header = &commit.header;
-        let old_id = header.log.id;
-        let stands_for =
-            header.stands_for.unwrap_or(StandsFor { epoch: old_id.epoch, seq: header.seq, hash: commit.hash });
-        if header.seq <= again.last {
-            again.branch += 1;
-        }
-        again.last = header.seq;
-        let name = self.own_log(&header.log.entity_type);
+        let (hlc, entity_type, old_id) =
+            (commit.header.hlc, commit.header.log.entity_type.clone(), commit.header.log.id);
+        let name = self.own_log(&entity_type);
         let key = self.log_mut(&name).key;
         let seq = self.logs.get(&key).map_or(1, |log| log.tip.seq + 1);
+        let branch = again.branch_of(&commit);
+        // An entity as it is now, with what this copy has changed of it so far.
+        let mut now: BTreeMap<EntityId, EntityState> = BTreeMap::new();
         let mut events = Vec::with_capacity(commit.events.len());
         for (index, event) in (0..).zip(&commit.events) {
-            let at = EventAt { log: key.ix, seq, index: events.len() as u32, hlc: header.hlc, commit: 0, counts: true };
-            let state = self.entities.get(&(key.ty, event.entity)).cloned().unwrap_or_default();
+            let at = EventAt { log: key.ix, seq, index: events.len() as u32, hlc, commit: 0, counts: true };
+            let mut state = now
+                .remove(&event.entity)
+                .or_else(|| self.entities.get(&(key.ty, event.entity)).cloned())
+                .unwrap_or_default();
             // What the branch showed before and after this event.
-            let before = again.states.remove(&(again.branch, event.entity)).unwrap_or_else(|| state.clone());
+            let before = again.states.remove(&(branch, event.entity)).unwrap_or_else(|| state.clone());
             let mut after = before.clone();
-            let place = EventAt { log: old.ix, seq: header.seq, index, commit: commit.hash.short(), ..at };
+            let place = EventAt { log: old.ix, seq: commit.header.seq, index, commit: commit.hash.short(), ..at };
             after.apply(event, &place, &mut self.ids);
             let mut seen = event.seen.clone();
             if state.last_seq(key.ix) == 0 {
@@ -108,61 +120,95 @@ impl SyncEngine {
             }
             seen.retain(|(log, _)| *log != name.id);
             let mut ops = Vec::with_capacity(event.ops.len());
-            for op in event.ops.iter().cloned() {
+            let mut texts: BTreeMap<&FieldName, String> = BTreeMap::new();
+            for op in &event.ops {
                 match op {
                     // Dots of the branch are those of the copies now.
                     FieldOp::Remove { field, item, dots } => {
+                        let (field, item) = (field.clone(), item.clone());
                         ops.push(FieldOp::Remove { field, item, dots: again.dots_of(dots) });
                     }
                     FieldOp::ClearSet { field, dots } => {
-                        ops.push(FieldOp::ClearSet { field, dots: again.dots_of(dots) });
+                        ops.push(FieldOp::ClearSet { field: field.clone(), dots: again.dots_of(dots) });
                     }
                     FieldOp::ClearCounter { field, .. } => {
-                        ops.extend(prepare_hidden(&state, &[Edit::Clear(field)], &at, &self.ids, name.id)?);
-                    }
-                    // An update belongs to the epoch that made it: its text is typed afresh.
-                    FieldOp::Text { field, .. } => {
-                        let text = |state: &EntityState| {
-                            let view = state.view(header.log.entity_type.clone(), event.entity, &self.ids);
-                            match view.field_of(field.as_str(), FieldKind::Text) {
-                                Some(FieldValue::Text(text, _)) => text.clone(),
-                                _ => String::new(),
-                            }
-                        };
-                        let edits = type_again(&field, &text(&before), &text(&after), &text(&state));
+                        let edits = [Edit::Clear(field.clone())];
                         ops.extend(prepare_hidden(&state, &edits, &at, &self.ids, name.id)?);
                     }
-                    other => ops.push(other),
+                    // An update belongs to the epoch that made it: its text is typed afresh, once a field.
+                    FieldOp::Text { field, update } => texts.entry(field).or_default().push_str(&typed_in(update)),
+                    other => ops.push(other.clone()),
                 }
             }
-            again.states.insert((again.branch, event.entity), after);
-            if !ops.is_empty() {
-                let dot = Dot { log: old_id, seq: header.seq, index };
-                again.dots.insert(dot, Dot { log: name.id, seq, index: at.index });
-                events.push(Event { entity: event.entity, seen, ops });
+            if !texts.is_empty() {
+                // The branch is read as its author saw it.
+                let forked = self.ids.is_forked(old.ix);
+                self.ids.set_forked(old.ix, false);
+                let shown: Vec<[String; 2]> = texts
+                    .keys()
+                    .map(|field| [&before, &after].map(|state| text_of(state, &entity_type, field, &self.ids)))
+                    .collect();
+                self.ids.set_forked(old.ix, forked);
+                for ((field, typed), [before, after]) in texts.into_iter().zip(shown) {
+                    let now = text_of(&state, &entity_type, field, &self.ids);
+                    let edits = type_again(field, &before, &after, &now, &typed);
+                    ops.extend(prepare_hidden(&state, &edits, &at, &self.ids, name.id)?);
+                }
             }
+            again.states.insert((branch, event.entity), after);
+            if !ops.is_empty() {
+                let dot = Dot { log: old_id, seq: commit.header.seq, index };
+                again.dots.insert(dot, Dot { log: name.id, seq, index: at.index });
+                let event = Event { entity: event.entity, seen, ops };
+                state.apply(&event, &at, &mut self.ids);
+                events.push(event);
+            }
+            now.insert(event.entity, state);
         }
         if events.is_empty() {
             return Ok(());
         }
-        let draft = Draft { hlc: header.hlc, stands_for: Some(stands_for), events };
+        let draft = Draft { hlc, stands_for: Some(stands_for(&commit)), events };
         self.commit(key, vec![draft], arrived)
+    }
+}
+
+/// The commit that a copy of this one names: itself, or what it is a copy of.
+fn stands_for(commit: &Commit) -> StandsFor {
+    let header = &commit.header;
+    header.stands_for.unwrap_or(StandsFor { epoch: header.log.id.epoch, seq: header.seq, hash: commit.hash })
+}
+
+fn text_of(state: &EntityState, entity_type: &EntityType, field: &FieldName, logs: &LogTable) -> String {
+    let view = state.view(entity_type.clone(), EntityId([0; 16]), logs);
+    match view.field_of(field.as_str(), FieldKind::Text) {
+        Some(FieldValue::Text(text, _)) => text.clone(),
+        _ => String::new(),
     }
 }
 
 /// What is remembered while commits are made again.
 #[derive(Default)]
 struct Again {
-    /// Several branches have the same numbers.
-    branch: usize,
-    last: u64,
+    /// Several branches have the same numbers: their last commits so far.
+    tips: BTreeMap<Hash, usize>,
+    branches: usize,
     states: BTreeMap<(usize, EntityId), EntityState>,
     dots: BTreeMap<Dot, Dot>,
 }
 
 impl Again {
-    fn dots_of(&self, dots: Vec<Dot>) -> Vec<Dot> {
-        let mut dots: Vec<Dot> = dots.into_iter().map(|dot| self.dots.get(&dot).copied().unwrap_or(dot)).collect();
+    fn branch_of(&mut self, commit: &Commit) -> usize {
+        let branch = self.tips.remove(&commit.header.prev).unwrap_or_else(|| {
+            self.branches += 1;
+            self.branches
+        });
+        self.tips.insert(commit.hash, branch);
+        branch
+    }
+
+    fn dots_of(&self, dots: &[Dot]) -> Vec<Dot> {
+        let mut dots: Vec<Dot> = dots.iter().map(|dot| self.dots.get(dot).copied().unwrap_or(*dot)).collect();
         dots.sort_unstable();
         dots.dedup();
         dots
@@ -198,21 +244,25 @@ fn merge_seen(seen: &mut Seen, more: Seen) {
 }
 
 /// The change from `before` to `after` (one stretch), done to a text that may have gone on: what was typed is typed at
-/// the same place or at the end, what was deleted is deleted where it still stands.
-fn type_again(field: &FieldName, before: &str, after: &str, now: &str) -> Vec<Edit> {
-    let [before, after, now] = [before, after, now].map(|text| text.encode_utf16().collect::<Vec<u16>>());
+/// the same place or at the end, what was deleted is deleted where it still stands. Where the branch does not show what
+/// was `typed`, for what it follows is missing, it is typed at the end.
+fn type_again(field: &FieldName, before: &str, after: &str, now: &str, typed: &str) -> Vec<Edit> {
+    let [before, after, now] = [before, after, now].map(|text| text.chars().collect::<Vec<char>>());
+    let units = |text: &[char]| text.iter().map(|one| one.len_utf16() as u32).sum::<u32>();
     let prefix = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
     let rest = before.len().min(after.len()) - prefix;
     let suffix = before.iter().rev().zip(after.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
     let gone = &before[prefix..before.len() - suffix];
-    let typed = String::from_utf16_lossy(&after[prefix..after.len() - suffix]);
+    let new = &after[prefix..after.len() - suffix];
     let at = prefix.min(now.len());
     let mut edits = Vec::new();
     if !gone.is_empty() && now.get(at..at + gone.len()) == Some(gone) {
-        edits.push(Edit::TextDelete(field.clone(), at as u32, gone.len() as u32));
+        edits.push(Edit::TextDelete(field.clone(), units(&now[..at]), units(gone)));
     }
-    if !typed.is_empty() {
-        edits.push(Edit::TextInsert(field.clone(), at as u32, typed));
+    if !new.is_empty() {
+        edits.push(Edit::TextInsert(field.clone(), units(&now[..at]), new.iter().collect()));
+    } else if gone.is_empty() && !typed.is_empty() {
+        edits.push(Edit::TextInsert(field.clone(), units(&now), typed.to_owned()));
     }
     edits
 }

@@ -29,7 +29,7 @@ const LOG_DOMAIN: &[u8; 32] = b"privstack-sync/log/1............";
 const EVENTS_DOMAIN: &[u8; 32] = b"privstack-sync/events/1.........";
 
 /// A commit made again under a new epoch names the one it stands for, by the same author (PROTOCOL.md section 8).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct StandsFor {
     /// The epoch of the original.
     pub epoch: Epoch,

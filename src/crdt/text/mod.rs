@@ -20,6 +20,7 @@ pub(super) use doc::read;
 #[cfg(not(feature = "text"))]
 pub use none::TextSession;
 pub(super) use update::check_update;
+pub use update::typed_in;
 
 use crate::types::codec::put_varint;
 use crate::types::{Hash, LogId};

@@ -87,6 +87,16 @@ pub(in crate::crdt) fn check_update(update: &[u8], author: u64) -> Result<()> {
     Ok(())
 }
 
+/// The characters that an update brings, in the order in which it holds them.
+pub fn typed_in(update: &[u8]) -> String {
+    let clients = parse(update).map(|parsed| parsed.clients).unwrap_or_default();
+    let texts = clients.into_iter().flat_map(|(_, structs)| structs).map(|one| match one.content {
+        Content::Text(text) => text,
+        Content::Deleted | Content::Embed(_) | Content::Format(..) => Cow::Borrowed(""),
+    });
+    texts.collect()
+}
+
 fn check_json(json: &str) -> Result<()> {
     fn depth(value: &serde_json::Value) -> usize {
         match value {
