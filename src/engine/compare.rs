@@ -31,9 +31,9 @@ impl SyncEngine {
             .iter()
             .filter_map(|(name, held)| {
                 let log = self.logs.get(self.log_names.get(name)?)?;
-                let parted =
-                    !held.forked && log.fork.is_none() && held.seq == log.stored.seq && held.hash != log.stored.hash;
-                (parted && held.hash != Hash::ZERO).then_some(log.key)
+                let ours = log.shared();
+                let parted = held.seq == ours.seq && held.hash != ours.hash && held.hash != Hash::ZERO;
+                parted.then_some(log.key)
             })
             .collect();
         for key in different {
@@ -57,7 +57,7 @@ impl SyncEngine {
             self.compares.remove(&key);
             return self.hang_up(link, Error::protocol("a log whose chain changes while it is compared"));
         }
-        let seq = log.stored.seq.saturating_sub(back).max(1);
+        let seq = log.shared().seq.saturating_sub(back).max(1);
         let read =
             Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
         self.read(read, Wanted::Probe(key, link));
@@ -123,7 +123,7 @@ impl SyncEngine {
             return Ok(());
         }
         if self.job.is_none() {
-            self.start_divergence(key, theirs, block, None);
+            self.start_divergence(Some(link), key, (theirs, block), None);
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ type Branch = (Vec<Commit>, Arc<[u8]>);
 #[derive(Debug)]
 pub struct Divergence {
     key: LogKey,
+    /// Who is asked to go on from further back, where the chains part before what came.
+    link: Option<LinkId>,
     /// The other branch of a fork proof, where this one may turn out to be ours.
     other: Option<Branch>,
     started: bool,
@@ -48,13 +50,14 @@ pub struct Divergence {
 impl SyncEngine {
     pub(super) fn start_divergence(
         &mut self,
+        link: Option<LinkId>,
         key: LogKey,
-        theirs: Vec<Commit>,
-        their_block: Arc<[u8]>,
+        (theirs, their_block): Branch,
         other: Option<Branch>,
     ) {
         self.job = Some(Job::Divergence(Divergence {
             key,
+            link,
             other,
             started: false,
             theirs,
@@ -143,7 +146,10 @@ impl SyncEngine {
         match (&divergence.found, divergence.apart) {
             (Some(_), _) => drop(self.compares.remove(&key)),
             // They parted before what came: further back.
-            (None, true) => self.compare_step(key),
+            (None, true) => match (self.compares.contains_key(&key), divergence.link) {
+                (false, Some(link)) => self.start_compare(link, key),
+                _ => self.compare_step(key),
+            },
             // They meet so far, and the blocks that follow are compared too.
             (None, false) => {}
         }
@@ -157,8 +163,8 @@ impl SyncEngine {
         let key = divergence.key;
         let Some((common, ours)) = divergence.found else {
             // This branch is ours; or the chains meet further on, and the peer goes on sending.
-            if let Some((theirs, block)) = divergence.other {
-                self.start_divergence(key, theirs, block, None);
+            if let (Some(other), false) = (divergence.other, divergence.apart) {
+                self.start_divergence(divergence.link, key, other, None);
             }
             return Ok(());
         };
@@ -280,7 +286,7 @@ impl SyncEngine {
         let common = Tip { seq: a.header.seq - 1, hash: a.header.prev };
         let name = a.header.log.clone();
         let log = self.log_mut(&name);
-        let (key, tip) = (log.key, log.tip.seq);
+        let (key, tip) = (log.key, log.tip);
         if let Some(link) = from
             && let Some(session) = self.sessions.get_mut(&link)
         {
@@ -295,31 +301,29 @@ impl SyncEngine {
         if self.logs.get(&key).is_some_and(|log| log.fork.is_some_and(|fork| fork.seq <= common.seq)) {
             return Ok(());
         }
-        if name.id.author == self.me {
-            let blocks = vec![first.to_vec(), second.to_vec()];
-            if tip > common.seq {
-                // Our own branch, all of it, is in the store; the blocks are read before anything is decided.
-                let Some(log) = self.logs.get_mut(&key) else { return Ok(()) };
-                log.published = tip;
-                let ours = self.recent_hash(key, a.header.seq);
-                // One of the two branches may be ours, as far as it goes: the other one is the different one.
-                let (theirs, block, other) =
-                    if ours == Some(a.hash) { (two, second, None) } else { (one, first, Some((two, second.into()))) };
-                if self.job.is_none() {
-                    self.start_divergence(key, theirs, block.into(), other);
-                }
-                return Ok(());
+        let own = name.id.author == self.me;
+        if tip.seq > common.seq {
+            // Whether our chain is one of these branches, or leaves the log even before them, the store tells.
+            if let (true, Some(log)) = (own, self.logs.get_mut(&key)) {
+                log.published = tip.seq;
             }
-            self.make_again_later(key, blocks, &mut arrived.batch);
+            if self.job.is_none() {
+                self.start_divergence(from, key, (one, first.into()), Some((two, second.into())));
+            }
+            return Ok(());
+        }
+        if tip.seq == common.seq && tip.hash != common.hash {
+            if let Some(link) = from {
+                self.start_compare(link, key);
+            }
+            return Ok(());
+        }
+        if own {
+            self.make_again_later(key, vec![first.to_vec(), second.to_vec()], &mut arrived.batch);
             self.new_epoch(&mut arrived.batch);
         }
         self.establish_fork(key, common, first, second, from, arrived);
         Ok(())
-    }
-
-    fn recent_hash(&self, key: LogKey, seq: u64) -> Option<Hash> {
-        let log = self.logs.get(&key)?;
-        (log.tip.seq == seq).then_some(log.tip.hash)
     }
 
     /// Sends the proof of a fork.

@@ -180,6 +180,10 @@ impl SyncEngine {
             let bad = header.hlc > HybridTimestamp::YEAR_6000
                 || commit.events.iter().any(|event| check_event(event, header.log.id).is_err());
             decided &= log.note(commit, bad);
+            // What is told of a fork is this chain's hash: where it is another than the proof's, it parts before that.
+            if let Some(fork) = log.fork.as_mut().filter(|fork| fork.seq == header.seq) {
+                fork.hash = commit.hash;
+            }
         }
         log.small = match block.len() < SMALL_BLOCK {
             true => (log.small.0, log.small.1 + 1),
