@@ -18,6 +18,19 @@ use crate::types::{
 use crate::wire::*;
 
 impl SyncEngine {
+    /// Takes what another device holds of a branch of this device's own log.
+    pub(super) fn take_branch(&mut self, key: LogKey, block: &[u8], fork: u64, arrived: &mut Arrived) -> Result<()> {
+        let vault = self.vault()?.membership.vault();
+        let commits = decode_block(block, vault)?;
+        verify_block(&commits)?;
+        let made = self.made_again();
+        let wanted = |commit: &Commit| commit.header.seq > fork && !made.contains(&(key.ty, stands_for(commit)));
+        if commits.iter().any(wanted) && !self.again.iter().any(|(_, held)| held == block) {
+            self.make_again_later(key, vec![cut_suffix(block, vault, fork)?], &mut arrived.batch);
+        }
+        Ok(())
+    }
+
     /// Keeps blocks whose commits are to be made again, until they are.
     pub(super) fn make_again_later(&mut self, key: LogKey, blocks: Vec<Vec<u8>>, batch: &mut WriteBatch) {
         self.again.extend(blocks.into_iter().map(|block| (key, block)));

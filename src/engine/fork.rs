@@ -252,10 +252,14 @@ impl SyncEngine {
         self.revalidate(arrived);
         arrived.landed.tell.push((Item::Fork(ours.into(), theirs.into()), from));
         arrived.landed.events.push(SyncEvent::Forked(author));
-        self.sessions.values_mut().for_each(|session| {
+        self.peers.values_mut().for_each(|peer| peer.branches.retain(|of, _| *of != key));
+        for session in self.sessions.values_mut() {
             session.stuck.remove(&key);
             session.ask_again = true;
-        });
+            if session.peer == author {
+                session.sent.remove(&key);
+            }
+        }
     }
 
     /// A proof from a peer.

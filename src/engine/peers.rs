@@ -1,6 +1,9 @@
 //! Devices known to this one: where they are, what was last common with them, when to dial them.
 
-use super::{SyncEngine, layout};
+use std::collections::BTreeMap;
+
+use super::SyncEngine;
+use super::layout::{self, LogKey};
 use crate::engine::io::{Output, Via};
 use crate::error::Result;
 use crate::protocol::{Frontier, Held, digest, type_digest};
@@ -47,6 +50,8 @@ pub struct Peer {
     pub dialling: u64,
     /// What the last attempt said.
     pub failure: Option<String>,
+    /// How far into branches of its own logs it was given, since the start, what is held here.
+    pub branches: BTreeMap<LogKey, u64>,
 }
 
 impl Peer {

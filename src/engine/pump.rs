@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::io::{LinkId, SyncEvent};
 use super::layout::{self, LogKey};
+use super::log::Log;
 use super::sessions::Carries;
 use super::{Output, SyncEngine, Wanted};
 use crate::store::{Read, Rows, Table};
-use crate::types::Hash;
+use crate::types::{Hash, PeerId};
 use crate::wire::*;
 
 /// Bytes of items in one frame: what a full block and its framing take fits.
@@ -56,6 +57,12 @@ impl Recent {
     }
 }
 
+/// How far a peer is sent a log: to the last commit that all branches share. Its author gets the branch that is held
+/// here too, and makes its commits again.
+fn reach(log: &Log, peer: &PeerId) -> u64 {
+    if log.name.id.author == *peer { log.stored.seq } else { log.shared().seq }
+}
+
 impl SyncEngine {
     /// Sends each peer what it lacks, as far as its window and the transport have room.
     pub(super) fn pump(&mut self) {
@@ -89,7 +96,8 @@ impl SyncEngine {
             return true;
         }
         let Some(log) = self.logs.get(&key) else { return false };
-        let (upto, live) = (log.shared().seq, log.name.id.author == self.me);
+        let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return false };
+        let (upto, live) = (reach(log, &peer), log.name.id.author == self.me);
         // The chain must be the peer's: where it is not known to be, the block is looked at before it is sent.
         let Some(session) = self.sessions.get_mut(&link) else { return false };
         let checked = session.sent.get(&key) == Some(&(from - 1));
@@ -136,7 +144,8 @@ impl SyncEngine {
                     return Some((log.key, 0, true));
                 }
                 let has = theirs.map_or(0, |held| held.seq).max(session.sent.get(&log.key).copied().unwrap_or(0));
-                if has >= log.shared().seq || session.stuck.contains(&log.key) || !wanted {
+                let has = has.max(self.branch_given(log, &session.peer));
+                if has >= reach(log, &session.peer) || session.stuck.contains(&log.key) || !wanted {
                     continue;
                 }
                 // Others' live commits wait a little: their author pushes them too.
@@ -147,6 +156,12 @@ impl SyncEngine {
             }
         }
         None
+    }
+
+    /// How far into a branch the author of the log was given it.
+    fn branch_given(&self, log: &Log, peer: &PeerId) -> u64 {
+        let given = self.peers.get(peer).and_then(|peer| peer.branches.get(&log.key)).copied().unwrap_or(0);
+        if log.beyond_fork(given) { given } else { 0 }
     }
 
     fn has_forwards(&self) -> bool {
@@ -193,9 +208,11 @@ impl SyncEngine {
         let floor = std::mem::take(&mut session.floor);
         let (Some(log), Some(vault)) = (self.logs.get(&key), &self.vault) else { return };
         let (vault, name) = (vault.membership.vault(), log.name.clone());
-        let (upto, forked) = (log.shared().seq, log.fork.is_some());
-        let mut next =
-            session.sent.get(&key).copied().unwrap_or(0).max(session.theirs.get(&name).map_or(0, |held| held.seq)) + 1;
+        let (upto, forked) = (reach(log, &session.peer), log.fork.is_some());
+        let has =
+            session.sent.get(&key).copied().unwrap_or(0).max(session.theirs.get(&name).map_or(0, |held| held.seq));
+        let peer = session.peer;
+        let mut next = has.max(self.branch_given(log, &peer)) + 1;
         if let Some((_, seq)) = rows.damaged.first().and_then(|row| layout::read_block_row(row).ok()) {
             if let Some(session) = self.sessions.get_mut(&link) {
                 session.stuck.insert(key);
@@ -305,15 +322,16 @@ impl SyncEngine {
     pub(super) fn delivered(&mut self, link: LinkId, done: Vec<Carries>) {
         for carried in done {
             let Carries::Commits(key, seq) = carried else { continue };
-            let Some(log) = self.logs.get(&key) else { continue };
-            if let Some(session) = self.sessions.get_mut(&link) {
-                session.note_has(&log.name, seq);
+            let (Some(log), Some(session)) = (self.logs.get(&key), self.sessions.get_mut(&link)) else { continue };
+            session.note_has(&log.name, seq.min(log.shared().seq));
+            if log.beyond_fork(seq) && log.name.id.author == session.peer {
+                self.peers.entry(session.peer).or_default().branches.insert(key, seq);
             }
         }
     }
 
     /// Emits an error about a peer.
-    pub(super) fn complain(&mut self, peer: crate::types::PeerId, text: String) {
+    pub(super) fn complain(&mut self, peer: PeerId, text: String) {
         self.out.push(Output::Emit(SyncEvent::SyncError(peer, text)));
     }
 }

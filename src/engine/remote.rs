@@ -106,13 +106,16 @@ impl SyncEngine {
             ));
         }
         let live = session.caught_up && header.log.id.author == peer;
-        if let Some(session) = self.sessions.get_mut(&link) {
-            session.note_has(&header.log, header.last_seq());
-        }
         let log = self.log_mut(&header.log);
-        let (key, tip) = (log.key, log.tip);
-        if log.beyond_fork(header.last_seq()) && log.beyond_fork(header.first_seq) {
-            return Ok(()); // kept by whoever has it; it counts nowhere
+        let (key, tip, fork) = (log.key, log.tip, log.fork.map_or(u64::MAX, |fork| fork.seq));
+        if let Some(session) = self.sessions.get_mut(&link) {
+            session.note_has(&header.log, header.last_seq().min(fork));
+        }
+        if header.last_seq() > fork && header.log.id.author == self.me {
+            self.take_branch(key, &block, fork, arrived)?;
+        }
+        if header.first_seq > fork {
+            return Ok(()); // kept by whoever has it, and made again by its author; it counts nowhere
         }
         if header.last_seq() <= tip.seq && !self.compares.contains_key(&key) {
             return Ok(()); // another peer was quicker

@@ -228,19 +228,19 @@ impl World {
         if marked {
             self.devices[of].mark = self.rng.bytes();
         }
-        self.note_lost(of, marked);
+        self.note_lost(of);
         if self.rng.one_in(2) {
             self.copy = None;
         }
     }
 
     /// What nobody holds any more need not be there.
-    pub fn note_lost(&mut self, of: usize, new_epoch: bool) {
+    pub fn note_lost(&mut self, of: usize) {
         let Some(vault) = self.vault else { return };
         let own = tokens_on_disk(self.devices[of].disk.durable(), vault);
         let others = self.devices.iter().enumerate().filter(|(d, device)| *d != of && !device.gone);
         let others = others.flat_map(|(_, device)| tokens_on_disk(device.disk.durable(), vault)).collect();
-        self.expect.disk_lost(self.devices[of].peer, &own, &others, new_epoch);
+        self.expect.disk_lost(&own, &others);
     }
 
     /// A second device with the same key on a copy of the disk.

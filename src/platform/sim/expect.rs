@@ -32,8 +32,6 @@ pub enum Token {
 pub enum Must {
     /// It was asked for, and no answer came.
     Maybe,
-    /// It was saved, and then lost with the device's disk, though others hold it: it comes back unless the log forked.
-    UnlessForked,
     /// It was saved.
     Yes,
     /// It was refused.
@@ -65,29 +63,22 @@ impl Expect {
         }
     }
 
-    /// A device lost its disk and has an older copy: what nobody holds any more is gone.
-    pub fn disk_lost(&mut self, author: PeerId, own: &BTreeSet<Token>, others: &BTreeSet<Token>, new_epoch: bool) {
-        for edit in self.edits.iter_mut().filter(|edit| matches!(edit.must, Must::Yes | Must::UnlessForked)) {
-            let held = if own.contains(&edit.token) {
-                continue;
-            } else if others.contains(&edit.token) {
-                if edit.author == author && !new_epoch { Must::UnlessForked } else { edit.must }
-            } else {
-                Must::Maybe
-            };
-            edit.must = held;
+    /// A device lost its disk and has an older copy: what nobody holds any more is gone. What others hold comes back.
+    pub fn disk_lost(&mut self, own: &BTreeSet<Token>, others: &BTreeSet<Token>) {
+        for edit in self.edits.iter_mut().filter(|edit| edit.must == Must::Yes) {
+            if !own.contains(&edit.token) && !others.contains(&edit.token) {
+                edit.must = Must::Maybe;
+            }
         }
     }
 
     /// Compares with what a replica shows; answers the first difference.
-    pub fn check(&self, forked: bool, shown: &BTreeMap<(EntityType, EntityId), Shown>) -> Result<(), String> {
+    pub fn check(&self, shown: &BTreeMap<(EntityType, EntityId), Shown>) -> Result<(), String> {
         let none = Shown::default();
         let mut sums: BTreeMap<(&EntityType, EntityId), (i64, i64)> = BTreeMap::new();
         for edit in &self.edits {
             let shown = shown.get(&(edit.entity_type.clone(), edit.id)).unwrap_or(&none);
             let must = match edit.must {
-                Must::UnlessForked if forked => Must::Maybe,
-                Must::UnlessForked => Must::Yes,
                 Must::Yes if self.cheater == Some(edit.author) => Must::Maybe,
                 other => other,
             };
