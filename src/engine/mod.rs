@@ -7,6 +7,7 @@
 mod backup;
 mod calls;
 mod checkpoint;
+mod clocks;
 mod entities;
 mod entropy;
 mod fork;
@@ -22,9 +23,13 @@ mod reasons;
 mod refold;
 mod remote;
 mod sessions;
+mod strangers;
 mod sync;
 mod texts;
 mod vault;
+
+#[cfg(test)]
+mod tests;
 
 pub use io::*;
 
@@ -157,6 +162,7 @@ pub struct SyncEngine {
 
     peers: BTreeMap<PeerId, Peer>,
     sessions: BTreeMap<LinkId, Session>,
+    strangers: strangers::Strangers,
     paused: bool,
     last_sync: Option<u64>,
     /// Events sent and received since the start.
@@ -225,6 +231,7 @@ impl SyncEngine {
             texts: texts::Texts::default(),
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            strangers: strangers::Strangers::default(),
             paused: false,
             last_sync: None,
             moved: (0, 0),
