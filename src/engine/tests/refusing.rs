@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::engine::Reason;
+use crate::engine::local::Draft;
+use crate::engine::log::QUARANTINE_BYTES;
+use crate::engine::remote::Arrived;
 use crate::error::ErrorCode;
 use crate::policy::{AddMember, Body, Op};
 use crate::test;
-use crate::types::HybridTimestamp;
+use crate::types::{Event, FieldOp, HybridTimestamp};
 use crate::wire::{ErrorMessage, HelloMessage};
 
 #[test]
@@ -86,4 +89,43 @@ fn strangers_can_cause_so_many_signature_checks_and_members_are_never_limited() 
 
     a.now += 1_000_000;
     assert_eq!(greets(&mut a, 11, from, &hello), refused(ErrorCode::NotAuthorized), "a second later it is heard again");
+}
+
+#[test]
+fn a_member_gets_nothing_of_a_type_that_the_policy_keeps_from_it() {
+    let (mut admin, mut member) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    admin.init(PolicyKind::Enterprise);
+    admin.write("note", id(1), "x");
+    admin.admit(&mut member, SyncRole::Member);
+    connect(&mut admin, &mut member, LinkId(1));
+    admin.write("note", id(1), "y");
+    talk(&mut admin, &mut member);
+    assert!(member.engine.sessions[&LinkId(1)].connected);
+    assert!(member.engine.types.is_empty() && member.engine.logs.is_empty());
+}
+
+#[test]
+fn commits_that_do_not_count_are_taken_until_the_quarantine_of_their_log_is_full() {
+    let (mut a, mut b) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    a.init(PolicyKind::Personal);
+    a.admit(&mut b, SyncRole::ReadOnly);
+    // Its own engine would refuse them.
+    let log = b.engine.own_log(&EntityType::new("note").unwrap());
+    let key = b.engine.log_mut(&log).key;
+    for number in 0..60 {
+        let noise = std::iter::repeat_with(|| b.engine.entropy.bytes::<32>()).take(1_500).flatten().collect();
+        let ops = vec![FieldOp::Opaque { field: FieldName::new("blob").unwrap(), bytes: noise }];
+        let event = Event { entity: id(number), seen: vec![], ops };
+        let hlc = b.engine.hlc.tick(b.engine.now);
+        let mut arrived = Arrived::default();
+        b.engine.commit(key, vec![Draft { hlc, stands_for: None, events: vec![event] }], &mut arrived).unwrap();
+        b.engine.finish_arrival(arrived);
+        b.take(Input::Tick);
+    }
+    connect(&mut b, &mut a, LinkId(1));
+    let held = a.engine.logs.values().next().unwrap();
+    assert!((10..59).contains(&held.tip.seq), "{} commits are held", held.tip.seq);
+    assert!(held.waiting_bytes < QUARANTINE_BYTES + (64 << 10));
+    let reasons: Vec<Reason> = a.explain(None).iter().map(|one| one.reason).collect();
+    assert!(reasons.contains(&Reason::Quota) && reasons.contains(&Reason::Quarantined), "{reasons:?}");
 }
