@@ -65,6 +65,11 @@ impl SyncEngine {
                 commits,
                 message,
             };
+            if !self.is_member(&self.me) {
+                let message = "this device is no member of the vault (yet); have it invited, and join".into();
+                reasons.push(about(Reason::NotTrusted, 0, message));
+                continue;
+            }
             if peer.role.is_some() {
                 reasons.extend(self.denied(&peer.peer_id, id));
             }
