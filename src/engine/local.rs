@@ -139,7 +139,7 @@ impl SyncEngine {
     pub(super) fn page_read(&mut self, ty: TypeIx, first: EntityId, rows: Rows) {
         self.pages.remove(&(ty, first));
         let page = rows.one().ok().flatten().map(|(_, page)| page);
-        if !page.is_some_and(|page| self.entities.load_page(ty, first, &page, &mut self.ids).is_ok()) {
+        if page.is_none_or(|page| self.entities.load_page(ty, first, &page, &mut self.ids).is_err()) {
             self.rebuild_pages(ty);
         }
         self.resume_calls();
