@@ -256,6 +256,11 @@ impl Session {
                 line(&format!("in sync with {devices} devices: {sent} events sent, {received} received"))?;
             } else {
                 note(&format!("privstack: not in sync after {timeout} s"));
+                if devices == 0 {
+                    peers
+                        .iter()
+                        .for_each(|address| note(&format!("{address}: no device of this vault was reached there")));
+                }
             }
             let reasons = answer.get("reasons").and_then(Json::as_array);
             reasons.into_iter().flatten().for_each(|reason| note(&show::reason_line(reason)));
