@@ -63,6 +63,8 @@ struct Running {
     lines: Receiver<Json>,
     /// Lines that came while another was waited for: answers and events come in no order between them.
     passed: Vec<Json>,
+    /// Where it can be reached.
+    address: String,
 }
 
 impl Running {
@@ -82,11 +84,12 @@ impl Running {
                 let _ = send.send(serde_json::from_str(&line).unwrap_or(Json::String(line)));
             }
         });
-        let mut running = Self { input: child.stdin.take(), child, lines, passed: Vec::new() };
+        let mut running = Self { input: child.stdin.take(), child, lines, passed: Vec::new(), address: String::new() };
         let ready = running.wait_for(|_| true);
         assert_eq!(ready["event"], "ready", "{ready}");
         assert!(ready["peer_id"].as_str().unwrap().starts_with("12D3KooW"));
-        assert!(ready["addresses"][0].as_str().unwrap().starts_with("/ip4/127.0.0.1/tcp/"));
+        running.address = ready["addresses"][0].as_str().unwrap().to_owned();
+        assert!(running.address.starts_with("/ip4/127.0.0.1/tcp/"));
         running
     }
 
@@ -411,4 +414,96 @@ fn a_device_alone_is_in_sync_and_one_with_an_absent_member_is_not() {
     let answer: Json = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&answer["in_sync"], &answer["unreached"]), (&json!(false), &json!([peer])));
     assert_eq!(answer["reasons"][0]["reason"], "no_route");
+}
+
+#[test]
+fn a_device_is_found_again_where_it_was_last_time() {
+    let (laptop, desktop) = (Device::with_vault(), Device::empty());
+    let peer = ok(&desktop.data, &["id"]);
+    let invite = ok(&laptop.data, &["invite", &peer]);
+    ok(&desktop.data, &["join", &invite]);
+    let mut running = Running::start(&laptop.data);
+    let address = running.address.rsplit_once("/p2p/").unwrap().0.to_owned();
+    for words in [&["sync", "--no-mdns", "--peer", &address][..], &["sync", "--no-mdns"]] {
+        running.ask(json!({"id": 2, "cmd": "put", "type": "note", "ops": [{"set": ["title", "x"]}]}));
+        let answer = ok_json(&desktop.data, words);
+        assert_eq!((&answer["in_sync"], &answer["received"]), (&json!(true), &json!(1)), "{words:?}");
+    }
+    running.end();
+}
+
+#[test]
+fn what_is_wrong_is_said_of_what_was_given() {
+    let device = Device::with_vault();
+    let file = device.root.join("a file");
+    fs::write(&file, "x").unwrap();
+    let absent = device.root.join("absent").join("b");
+    let (file, absent) = (file.to_str().unwrap(), absent.to_str().unwrap());
+    let nobody = "01a203fd-c835-7c82-8678-79772f014c70";
+    for (data, words, message) in [
+        (
+            Path::new(file),
+            &["ls"][..],
+            format!("privstack: {file}: is a file; --data names the folder of this device\n"),
+        ),
+        (
+            device.data.as_path(),
+            &["export", file],
+            format!("privstack: {file}: is a file; an export goes into a folder\n"),
+        ),
+        (
+            device.data.as_path(),
+            &["explain", nobody],
+            format!("privstack: there is no entity {nobody} on this device\n"),
+        ),
+        (
+            device.data.as_path(),
+            &["backup", absent],
+            format!("privstack: {absent}: cannot be made: No such file or directory (os error 2)\n"),
+        ),
+    ] {
+        let output = privstack(data, words);
+        assert_eq!((code(&output), String::from_utf8_lossy(&output.stderr).into_owned()), (Some(1), message));
+    }
+    let output = privstack(&device.data, &["put", "note", "body@x+y"]);
+    assert_eq!(code(&output), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("what follows @ is a number"));
+}
+
+#[test]
+fn without_a_vault_or_as_no_member_nothing_passes_for_in_sync() {
+    let (device, restored) = (Device::with_vault(), Device::empty());
+    ok(&device.data, &["put", "note", "title=x"]);
+    let file = device.root.join("backup");
+    ok(&device.data, &["backup", file.to_str().unwrap()]);
+    ok(&restored.data, &["id"]);
+    let output = privstack(&restored.data, &["--json", "explain"]);
+    assert_eq!(code(&output), Some(1));
+    assert_eq!(serde_json::from_slice::<Json>(&output.stdout).unwrap()["error"]["code"], "no_vault");
+    ok(&restored.data, &["restore-backup", file.to_str().unwrap()]);
+    let reasons = ok_json(&restored.data, &["explain"])["reasons"].clone();
+    assert_eq!((reasons[0]["reason"].as_str(), &reasons[1]), (Some("not_trusted"), &Json::Null));
+}
+
+#[test]
+fn entities_are_read_many_at_once() {
+    let device = Device::with_vault();
+    let mut running = Running::start(&device.data);
+    let changes: Vec<Json> = (0..3).map(|n| json!({"ops": [{"set": ["n", n]}]})).collect();
+    let put = running.ask(json!({"id": 1, "cmd": "put", "type": "note", "changes": changes}));
+    let mut ids = put["ok"]["entities"].as_array().unwrap().clone();
+    let mut asked = ids.clone();
+    asked.push(json!("01a203fd-c835-7c82-8678-79772f014c70"));
+    let got = running.ask(json!({"id": 2, "cmd": "get", "type": "note", "entities": asked}));
+    let mut got: Vec<Json> =
+        got["ok"]["entities"].as_array().unwrap().iter().map(|entity| entity["id"].clone()).collect();
+    ids.sort_by_key(Json::to_string);
+    got.sort_by_key(Json::to_string);
+    assert_eq!(got, ids);
+    for wrong in [json!({}), json!({"entities": []}), json!({"entity": ids[0], "entities": [ids[0]]})] {
+        let mut request = json!({"id": 3, "cmd": "get"});
+        request.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
+        assert_eq!(running.ask(request)["error"]["code"], "invalid");
+    }
+    running.end();
 }

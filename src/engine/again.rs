@@ -79,7 +79,8 @@ impl SyncEngine {
             commits.iter().flat_map(|(key, commit)| commit.events.iter().map(|event| (key.ty, event.entity))).collect();
         let pages = self.entities.pages_for(&touched);
         if !pages.is_empty() {
-            return self.read_pages(pages);
+            self.read_pages(pages);
+            return;
         }
         self.again.clear();
         let mut arrived = Arrived::default();

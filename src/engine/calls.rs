@@ -1,14 +1,19 @@
 //! The app's calls, and the ones among them that wait for rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::SyncEngine;
 use super::backup::Backup;
-use super::io::{Call, CallId, Change, Input, Level, Output, Reply, Status, TypeStatus};
+use super::entities::Key;
+use super::io::{Call, CallId, Change, Input, Level, LinkId, Output, Reply, Status, TypeStatus};
 use super::layout::{self, LogKey, TypeIx};
 use super::listing::{Listing, Purpose};
+use super::local::PageKey;
+use super::sessions::Session;
+use crate::crdt::EntityView;
 use crate::error::{Error, ErrorCode};
 use crate::store::{Read, Rows, Table};
+use crate::types::limits::MAX_BATCH_SIZE;
 use crate::types::{Commit, EntityId, EntityType, FieldOp, VectorClock};
 
 /// Calls that may wait at once.
@@ -19,14 +24,23 @@ const CHUNK: usize = 1 << 20;
 /// A call that waits for rows.
 #[derive(Debug)]
 pub enum Asked {
-    /// One entity, of these types.
-    Get { id: EntityId, types: Vec<TypeIx> },
+    /// Entities, by type and ascending: those to come, those found, and the pages that are waited for.
+    Get { keys: VecDeque<Key>, found: Vec<EntityView>, waits: Vec<PageKey>, then: Then },
     /// Pages, one after the other.
     List(Listing),
     /// Blocks that may touch an entity.
     History { id: EntityId, types: Vec<TypeIx>, next: Vec<u8>, found: Vec<(LogKey, Commit)> },
     /// A part of a backup.
     Backup(Backup),
+}
+
+/// What entities are read for.
+#[derive(Clone, Copy, Debug)]
+pub enum Then {
+    /// Their views are the answer.
+    Show,
+    /// The answer is why this one is not in sync: its types are known now.
+    Explain(EntityId),
 }
 
 /// A call that waits until own logs have come so far.
@@ -53,9 +67,14 @@ impl SyncEngine {
                 Ok(())
             }
             Call::Get { entity_type, id: entity } => {
-                let types = self.types_named(entity_type);
-                self.asked.insert(id, Asked::Get { id: entity, types });
-                self.resume_call(id);
+                self.get(id, entity_type, vec![entity], Then::Show);
+                Ok(())
+            }
+            Call::GetMany { ids, .. } if ids.is_empty() || ids.len() > MAX_BATCH_SIZE => {
+                Err(Error::invalid(format!("1 to {MAX_BATCH_SIZE} entities are read at once")))
+            }
+            Call::GetMany { entity_type, ids } => {
+                self.get(id, entity_type, ids, Then::Show);
                 Ok(())
             }
             Call::List { entity_type, after, limit } => {
@@ -92,8 +111,12 @@ impl SyncEngine {
                 self.out.push(Output::Reply(id, Ok(Reply::Peers(peers))));
                 Ok(())
             }
-            Call::Explain(entity) => {
-                let reasons = self.reasons(entity);
+            Call::Explain(Some(entity)) => {
+                self.get(id, None, vec![entity], Then::Explain(entity));
+                Ok(())
+            }
+            Call::Explain(None) => {
+                let reasons = self.reasons(None);
                 self.out.push(Output::Reply(id, Ok(Reply::NotSynced(reasons))));
                 Ok(())
             }
@@ -156,39 +179,69 @@ impl SyncEngine {
         }
     }
 
-    /// Pages have come, or a checkpoint is on disk: whoever waits looks again.
+    fn get(&mut self, call: CallId, entity_type: Option<EntityType>, mut ids: Vec<EntityId>, then: Then) {
+        ids.sort_unstable();
+        ids.dedup();
+        let types = self.types_named(entity_type);
+        let keys = types.iter().flat_map(|ty| ids.iter().map(|id| (*ty, *id))).collect();
+        self.asked.insert(call, Asked::Get { keys, found: Vec::new(), waits: Vec::new(), then });
+        self.resume_call(call);
+    }
+
+    /// Pages have come, or a checkpoint is on disk: whoever waits for no other pages looks again.
     pub(super) fn resume_calls(&mut self) {
-        let waiting: Vec<CallId> = (self.asked.iter())
-            .filter(|(_, asked)| matches!(asked, Asked::Get { .. } | Asked::List(_)))
-            .map(|(id, _)| *id)
-            .collect();
+        let ready = |asked: &Asked| match asked {
+            Asked::Get { waits, .. } => !self.are_read(waits),
+            Asked::List(listing) => !self.are_read(&listing.waits),
+            Asked::History { .. } | Asked::Backup(_) => false,
+        };
+        let waiting: Vec<CallId> = self.asked.iter().filter(|(_, asked)| ready(asked)).map(|(id, _)| *id).collect();
         for id in waiting {
             self.resume_call(id);
+        }
+        let ready = |session: &Session| session.clocks.as_ref().is_some_and(|clocks| !self.are_read(&clocks.waits));
+        let links: Vec<LinkId> = self.sessions.iter().filter(|(_, one)| ready(one)).map(|(link, _)| *link).collect();
+        for link in links {
+            self.clocks_step(link);
         }
     }
 
     fn resume_call(&mut self, call: CallId) {
         match self.asked.remove(&call) {
-            Some(Asked::Get { id, types }) => {
-                let keys: Vec<_> = types.iter().map(|ty| (*ty, id)).collect();
-                let pages = self.entities.pages_for(&keys);
-                if !pages.is_empty() {
-                    self.asked.insert(call, Asked::Get { id, types });
-                    return self.read_pages(pages);
+            Some(Asked::Get { mut keys, mut found, then, .. }) => {
+                // What is there is taken at once: it need not stay in memory until the last page has come.
+                while let Some(key) = keys.front().copied().filter(|key| self.entities.is_loaded(key)) {
+                    keys.pop_front();
+                    let state = self.entities.get(&key).filter(|state| state.exists());
+                    if let (Some(state), Some(name)) = (state, self.type_name(key.0)) {
+                        found.push(state.view(name.clone(), key.1, &self.ids));
+                    }
                 }
-                let views = keys.iter().filter_map(|key| {
-                    let state = self.entities.get(key).filter(|state| state.exists())?;
-                    Some(state.view(self.type_name(key.0)?.clone(), id, &self.ids))
-                });
-                let views = views.collect();
-                self.entities.evict(self.tuning.clean_bytes);
-                self.out.push(Output::Reply(call, Ok(Reply::Entities(views))));
+                if !keys.is_empty() {
+                    let pages = self.entities.pages_for(&keys);
+                    let waits = self.read_pages(pages);
+                    self.asked.insert(call, Asked::Get { keys, found, waits, then });
+                    return;
+                }
+                let reply = match then {
+                    Then::Show => Reply::Entities(found),
+                    Then::Explain(id) => Reply::NotSynced(self.reasons(Some(id))),
+                };
+                self.let_go();
+                self.out.push(Output::Reply(call, Ok(reply)));
             }
             Some(Asked::List(listing)) => self.list_step(call, listing),
             Some(other) => {
                 self.asked.insert(call, other);
             }
             None => {}
+        }
+    }
+
+    /// Lets go of states above the bound, but for what a write waits to have together.
+    pub(super) fn let_go(&mut self) {
+        if self.local.front().is_none_or(|parked| parked.waits.is_empty()) {
+            self.entities.evict(self.tuning.clean_bytes);
         }
     }
 

@@ -35,7 +35,7 @@ impl SyncEngine {
         let Some(Job::Checkpoint(checkpoint)) = &mut self.job else { return };
         checkpoint.missing.remove(&(ty, first));
         let page = rows.one().ok().flatten().map(|(_, page)| page);
-        match page.filter(|page| self.entities.apply_waiting(ty, first, page, &mut self.ids).is_ok()) {
+        match page.filter(|page| self.entities.load_page(ty, first, page, &mut self.ids).is_ok()) {
             Some(page) => {
                 checkpoint.pages.insert((ty, first), page);
                 self.checkpoint_step();

@@ -98,7 +98,15 @@ impl Entities {
 
     /// Says that an entity is nowhere in the store: one that was just made up.
     pub fn know_absent(&mut self, key: Key) {
-        self.loaded.entry(key).or_default();
+        if !self.loaded.contains_key(&key) {
+            self.put_clean(key, EntityState::default());
+        }
+    }
+
+    fn put_clean(&mut self, key: Key, state: EntityState) {
+        let bytes = state.memory_bytes();
+        self.clean_bytes += bytes;
+        self.loaded.insert(key, Loaded { state, dirty: false, bytes });
     }
 
     /// Applies the events of one commit, or lets them wait for their pages.
@@ -122,34 +130,21 @@ impl Entities {
         }
     }
 
-    /// Takes in a page that was read: what waited for it is applied, and the entities that are `wanted` stay.
-    pub fn load_page(&mut self, ty: TypeIx, first: EntityId, page: Vec<(EntityId, EntityState)>, logs: &mut LogTable) {
-        let mut page: BTreeMap<EntityId, EntityState> = page.into_iter().collect();
-        let sought = self.take_sought(ty, &first);
-        for (id, events) in self.take_waiting(ty, &first) {
-            self.put_applied(ty, id, page.remove(&id).unwrap_or_default(), events, logs);
-        }
-        for (id, state) in page {
-            if !self.loaded.contains_key(&(ty, id)) {
-                let bytes = state.memory_bytes();
-                self.clean_bytes += bytes;
-                self.loaded.insert((ty, id), Loaded { state, dirty: false, bytes });
-            }
-        }
-        sought.into_iter().for_each(|key| self.know_absent(key));
-    }
-
-    /// Applies what waited for a page that was read; its other states stay as they are. Fails where the page is no page.
-    pub fn apply_waiting(&mut self, ty: TypeIx, first: EntityId, page: &[u8], logs: &mut LogTable) -> Result<()> {
+    /// Takes from a page what somebody waits for: entities that are sought, and those that events wait for. Its other
+    /// states are not even decoded. Fails where the page is no page.
+    pub fn load_page(&mut self, ty: TypeIx, first: EntityId, page: &[u8], logs: &mut LogTable) -> Result<()> {
         let page = split_page(page)?;
-        let absent = |(_, id): &Key| page.binary_search_by_key(id, |(id, _)| *id).is_err();
-        self.take_sought(ty, &first).into_iter().filter(absent).for_each(|key| self.know_absent(key));
+        let state_of = |id: &EntityId| match page.binary_search_by_key(id, |(id, _)| *id) {
+            Ok(found) => Ok(page.get(found).map(|(_, state)| decode_state(state)).transpose()?.unwrap_or_default()),
+            Err(_) => Ok(EntityState::default()),
+        };
         for (id, events) in self.take_waiting(ty, &first) {
-            let state = match page.binary_search_by_key(&id, |(id, _)| *id) {
-                Ok(found) => page.get(found).map(|(_, state)| decode_state(state)).transpose()?.unwrap_or_default(),
-                Err(_) => EntityState::default(),
-            };
-            self.put_applied(ty, id, state, events, logs);
+            self.put_applied(ty, id, state_of(&id)?, events, logs);
+        }
+        for key in self.take_sought(ty, &first) {
+            if !self.loaded.contains_key(&key) {
+                self.put_clean(key, state_of(&key.1)?);
+            }
         }
         Ok(())
     }
@@ -252,7 +247,7 @@ impl Entities {
                 start = end;
                 Some((id, state?))
             });
-            // What was looked at by `apply_waiting` comes apart.
+            // What was looked at by `load_page` comes apart.
             let kept = first.and_then(|first| split_page(old.get(&(ty, first))?).ok()).unwrap_or_default();
             let new = split(&merge(kept, fresh.collect()));
             let directory = self.pages.entry(ty).or_default();

@@ -143,6 +143,13 @@ pub enum Call {
         /// The id.
         id: EntityId,
     },
+    /// Read those of these entities that there are, in the order of type and id.
+    GetMany {
+        /// The type, where known.
+        entity_type: Option<EntityType>,
+        /// 1 to `MAX_BATCH_SIZE` ids.
+        ids: Vec<EntityId>,
+    },
     /// Read entities in the order of type and id, after a cursor, at most `limit`.
     List {
         /// One type, or all.

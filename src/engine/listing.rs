@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::calls::Asked;
 use super::io::{CallId, EntityEdit, Output, Reply};
 use super::layout::{self, TypeIx};
-use super::local::{Draft, read_page};
+use super::local::{Draft, PageKey};
 use super::remote::Arrived;
 use super::{SyncEngine, Wanted};
-use crate::crdt::{Edit, EntityState, EntityView, EventAt, FieldValue, text_client_id};
+use crate::crdt::{Edit, EntityState, EntityView, EventAt, FieldValue, decode_page, text_client_id};
 use crate::error::Result;
 use crate::policy::Invite;
 use crate::store::{Read, Rows, Table};
@@ -53,6 +53,8 @@ pub struct Listing {
     purpose: Purpose,
     /// The page that was asked for.
     reading: Option<EntityId>,
+    /// Pages that events wait for, and that were asked for.
+    pub waits: Vec<PageKey>,
 }
 
 /// The entities of one type that come along into a joined vault.
@@ -80,7 +82,7 @@ impl Listing {
                 }
             }
         }
-        Self { types, from, loaded: None, limit, views: Vec::new(), purpose, reading: None }
+        Self { types, from, loaded: None, limit, views: Vec::new(), purpose, reading: None, waits: Vec::new() }
     }
 
     fn next_type(&mut self) {
@@ -114,8 +116,9 @@ impl SyncEngine {
             // Events that wait for pages come first: what is in memory must be whole.
             let waited = self.entities.pages_waited_for(ty);
             if !waited.is_empty() {
+                listing.waits = self.read_pages(waited);
                 self.asked.insert(call, Asked::List(listing));
-                return self.read_pages(waited);
+                return;
             }
             if let Some(first) = self.entities.page_of(&(ty, listing.from)) {
                 listing.reading = Some(first);
@@ -325,4 +328,12 @@ fn imports(views: Vec<EntityView>) -> Vec<Import> {
         }
     }
     imports
+}
+
+/// The entities of a page that was read; `None` where it is damaged.
+fn read_page(rows: Rows) -> Option<Vec<(EntityId, EntityState)>> {
+    match rows.one().ok()? {
+        Some((_, bytes)) => decode_page(&bytes).ok(),
+        None => None,
+    }
 }

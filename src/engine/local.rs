@@ -8,7 +8,7 @@ use super::layout::{self, LogKey, TypeIx};
 use super::log::Tip;
 use super::remote::Arrived;
 use super::{Landed, SyncEngine, Wanted};
-use crate::crdt::{Edit, EntityState, EventAt, decode_page};
+use crate::crdt::{Edit, EntityState, EventAt};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::limits::{MAX_BATCH_SIZE, MAX_COMMIT_BYTES, MAX_EVENT_BYTES};
@@ -19,6 +19,8 @@ use crate::wire::encode_block;
 
 /// Writes that may wait for pages.
 const MAX_PARKED: usize = 4_096;
+/// Pages that one write or read asks for at once: they take up to 4 MiB while they are under way.
+const PAGES_AT_ONCE: usize = 64;
 
 /// A write that waits for its entities' pages, or for a job to end.
 #[derive(Debug)]
@@ -28,7 +30,12 @@ pub struct Parked {
     pub changes: Vec<EntityEdit>,
     /// The ids, given when the call came.
     ids: Vec<EntityId>,
+    /// The pages that it waits for.
+    pub waits: Vec<PageKey>,
 }
+
+/// A page by type and first id.
+pub type PageKey = (TypeIx, EntityId);
 
 /// A commit to be made.
 pub struct Draft {
@@ -54,7 +61,7 @@ impl SyncEngine {
             });
             ids.push(id);
         }
-        self.local.push_back(Parked { call, entity_type, changes, ids });
+        self.local.push_back(Parked { call, entity_type, changes, ids, waits: Vec::new() });
     }
 
     fn check_write(&self, entity_type: &EntityType, changes: &[EntityEdit]) -> Result<()> {
@@ -88,12 +95,17 @@ impl SyncEngine {
     pub(super) fn local_writes(&mut self) {
         while self.job.is_none()
             && let Some(parked) = self.local.front()
+            && !self.are_read(&parked.waits)
         {
             let Some(ty) = self.find_type(&parked.entity_type) else { return };
             let keys: Vec<_> = parked.ids.iter().map(|id| (ty, *id)).collect();
             let pages = self.entities.pages_for(&keys);
             if !pages.is_empty() {
-                return self.read_pages(pages);
+                let waits = self.read_pages(pages);
+                if let Some(parked) = self.local.front_mut() {
+                    parked.waits = waits;
+                }
+                return;
             }
             let Some(parked) = self.local.pop_front() else { return };
             let call = parked.call;
@@ -103,23 +115,32 @@ impl SyncEngine {
         }
     }
 
-    /// Asks for pages that are not being read already.
-    pub(super) fn read_pages(&mut self, pages: Vec<(TypeIx, EntityId)>) {
+    /// Asks for the first of these pages, where they are not being read already, and gives those that are being read
+    /// now: it is no use to look again before they have come.
+    pub(super) fn read_pages(&mut self, mut pages: Vec<PageKey>) -> Vec<PageKey> {
         if self.checkpointing {
-            return; // asked again when its pages are on disk
+            return Vec::new(); // asked again when its pages are on disk
         }
-        for (ty, first) in pages {
-            if !self.is_rebuilt(ty) && self.pages.insert((ty, first)) {
-                self.read(Read::Get(Table::Pages, layout::page_row(ty, &first)), Wanted::Page(ty, first));
+        pages.retain(|(ty, _)| !self.is_rebuilt(*ty));
+        pages.truncate(PAGES_AT_ONCE);
+        for (ty, first) in &pages {
+            if self.pages.insert((*ty, *first)) {
+                self.read(Read::Get(Table::Pages, layout::page_row(*ty, first)), Wanted::Page(*ty, *first));
             }
         }
+        pages
+    }
+
+    /// Whether one of these pages is still being read.
+    pub(super) fn are_read(&self, pages: &[PageKey]) -> bool {
+        pages.iter().any(|page| self.pages.contains(page))
     }
 
     pub(super) fn page_read(&mut self, ty: TypeIx, first: EntityId, rows: Rows) {
         self.pages.remove(&(ty, first));
-        match read_page(rows) {
-            Some(page) => self.entities.load_page(ty, first, page, &mut self.ids),
-            None => self.rebuild_pages(ty),
+        let page = rows.one().ok().flatten().map(|(_, page)| page);
+        if page.is_none_or(|page| self.entities.load_page(ty, first, &page, &mut self.ids).is_err()) {
+            self.rebuild_pages(ty);
         }
         self.resume_calls();
     }
@@ -268,12 +289,4 @@ fn check_size(events: &[Event], buffer: &mut Vec<u8>) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// The entities of a page that was read; `None` where it is damaged.
-pub fn read_page(rows: Rows) -> Option<Vec<(EntityId, EntityState)>> {
-    match rows.one().ok()? {
-        Some((_, bytes)) => decode_page(&bytes).ok(),
-        None => None,
-    }
 }

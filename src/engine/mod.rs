@@ -8,6 +8,7 @@ mod again;
 mod backup;
 mod calls;
 mod checkpoint;
+mod clocks;
 mod compare;
 mod damage;
 mod entities;
@@ -26,10 +27,14 @@ mod reasons;
 mod refold;
 mod remote;
 mod sessions;
+mod strangers;
 mod sync;
 mod texts;
 mod validity;
 mod vault;
+
+#[cfg(test)]
+mod tests;
 
 pub use io::*;
 
@@ -162,6 +167,7 @@ pub struct SyncEngine {
 
     peers: BTreeMap<PeerId, Peer>,
     sessions: BTreeMap<LinkId, Session>,
+    strangers: strangers::Strangers,
     paused: bool,
     last_sync: Option<u64>,
     /// Events sent and received since the start.
@@ -235,6 +241,7 @@ impl SyncEngine {
             texts: texts::Texts::default(),
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            strangers: strangers::Strangers::default(),
             paused: false,
             last_sync: None,
             moved: (0, 0),

@@ -2,7 +2,9 @@
 
 use super::SyncEngine;
 use super::io::{NotSynced, PeerStatus, Reason};
+use super::layout::TypeIx;
 use super::sessions::Session;
+use crate::crdt::EntityState;
 use crate::error::ErrorCode;
 use crate::policy::Refusal;
 use crate::types::{EntityId, PeerId};
@@ -51,7 +53,7 @@ impl SyncEngine {
         (0, ahead.sum())
     }
 
-    /// All that is not in sync, with its reason. An entity narrows it to its own types' logs.
+    /// All that is not in sync, with its reason. An entity, which has been read, narrows it to its own types' logs.
     pub(super) fn reasons(&self, id: Option<EntityId>) -> Vec<NotSynced> {
         let mut reasons = self.log_reasons(id);
         for peer in self.peer_states() {
@@ -63,6 +65,14 @@ impl SyncEngine {
                 commits,
                 message,
             };
+            if !self.is_member(&self.me) {
+                let message = "this device is no member of the vault (yet); have it invited, and join".into();
+                reasons.push(about(Reason::NotTrusted, 0, message));
+                continue;
+            }
+            if peer.role.is_some() {
+                reasons.extend(self.denied(&peer.peer_id, id));
+            }
             if self.paused {
                 reasons.push(about(Reason::Paused, peer.ahead, "links are cut on purpose; resume to sync".into()));
                 continue;
@@ -107,12 +117,39 @@ impl SyncEngine {
         reasons
     }
 
+    /// Types held here that do not go over a link to a member: the policy does not let it, or this device, read them.
+    fn denied(&self, peer: &PeerId, id: Option<EntityId>) -> Vec<NotSynced> {
+        let Some(vault) = &self.vault else { return Vec::new() };
+        let mut denied = Vec::new();
+        for (ty, name) in (0..).map(TypeIx).zip(&self.types) {
+            let commits: u64 = super::logs_of(&self.logs, ty).map(|log| log.shared().seq).sum();
+            let concerned = id.is_none_or(|id| self.entities.get(&(ty, id)).is_some_and(EntityState::exists));
+            let who = match (vault.policy.can_send(name.as_str(), peer), vault.policy.can_send(name.as_str(), &self.me))
+            {
+                (true, true) => continue,
+                (false, _) => "that device",
+                (true, false) => "this device",
+            };
+            if commits > 0 && concerned {
+                denied.push(NotSynced {
+                    peer: *peer,
+                    entity_type: Some(name.clone()),
+                    id,
+                    reason: Reason::PolicyDenied,
+                    commits,
+                    message: format!("the policy of the vault does not let {who} read `{name}`"),
+                });
+            }
+        }
+        denied
+    }
+
     /// What is held and does not count.
     fn log_reasons(&self, id: Option<EntityId>) -> Vec<NotSynced> {
         let mut reasons = Vec::new();
         for log in self.logs.values() {
             if let Some(id) = id
-                && self.entities.get(&(log.key.ty, id)).is_some_and(|state| state.last_seq(log.key.ix) == 0)
+                && self.entities.get(&(log.key.ty, id)).is_none_or(|state| state.last_seq(log.key.ix) == 0)
             {
                 continue;
             }

@@ -124,6 +124,9 @@ impl SyncEngine {
             if self.compares.contains_key(&key) {
                 return Ok(()); // sent before the peer knew that the chains part
             }
+            if self.sessions.get(&link).is_some_and(|session| session.over_quota.contains(&header.log)) {
+                return Ok(()); // follows what was not taken
+            }
             return Err(Error::protocol(format!("commit {} of a log that ends at {}", header.first_seq, tip.seq)));
         }
         let log = self.log_mut(&header.log);

@@ -93,6 +93,8 @@ pub struct Session {
     /// Full exchanges of entries: the one that we asked for, and the peer's.
     pub asking: super::sync::Exchange,
     pub answering: super::sync::Exchange,
+    /// The peer's request for clocks that waits for pages.
+    pub clocks: Option<super::clocks::ClockRequest>,
     pub next_check: u64,
     /// A new request is due.
     pub ask_again: bool,
@@ -139,6 +141,7 @@ impl Session {
             told: None,
             asking: super::sync::Exchange::default(),
             answering: super::sync::Exchange::default(),
+            clocks: None,
             next_check: u64::MAX,
             ask_again: false,
             stale: true,
@@ -439,15 +442,20 @@ impl SyncEngine {
 
     /// The proof selects our vault, and the peer is a member or shows a chain of grants. What grants access is that the
     /// connection authenticated a member.
-    fn check_hello(&self, link: LinkId, hello: &HelloMessage) -> Result<()> {
-        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
+    fn check_hello(&mut self, link: LinkId, hello: &HelloMessage) -> Result<()> {
+        let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return Ok(()) };
+        let is_member = self.is_member(&peer);
+        if !is_member {
+            self.strangers.admit(self.now.mono)?;
+        }
         let membership = &self.vault()?.membership;
-        let peer = &session.peer;
-        if !membership.check_selector(peer, &self.me, &hello.nonce, &hello.proof) {
+        if !membership.check_selector(&peer, &self.me, &hello.nonce, &hello.proof) {
             return Err(not_authorized());
         }
-        if membership.evaluate().role(peer).is_none() {
-            membership.check_credential(&hello.credential, peer).map_err(|_| not_authorized())?;
+        if !is_member {
+            let checked = membership.check_credential(&hello.credential, &peer);
+            self.strangers.spend(hello.credential.len());
+            checked.map_err(|_| not_authorized())?;
         }
         Ok(())
     }

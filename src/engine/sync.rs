@@ -12,7 +12,7 @@ use super::{Landed, SyncEngine, layout};
 use crate::error::{Error, ErrorCode, Result};
 use crate::protocol::{Frontier, Held, entries_of, summarize};
 use crate::store::{Durability, Table, WriteBatch};
-use crate::types::{EntityId, EntityType, Hash, LogName, PeerId, VectorClock};
+use crate::types::{EntityType, Hash, LogName, PeerId};
 use crate::wire::*;
 
 /// Entries in one frame of a full exchange: each takes up to 215 bytes.
@@ -65,7 +65,7 @@ impl SyncEngine {
         match request.scope {
             Scope::All => {}
             Scope::Types(_) => return self.resume_from(link, request.have.entries),
-            Scope::Entities(entities) => return self.send_clocks(link, request.id, entities),
+            Scope::Entities(entities) => return self.clocks_asked(link, request.id, entities),
         }
         let (digest, frontier) = self.frontier_for(&peer);
         if digest == request.have.digest {
@@ -333,23 +333,6 @@ impl SyncEngine {
             let reply = Reply::Synced { sent: sent - forced.before.0, received: received - forced.before.1 };
             self.out.push(Output::Reply(forced.call, Ok(reply)));
         }
-    }
-
-    /// Answers a request for entities: their vector clocks, and the logs up to the commits that touched them.
-    fn send_clocks(&mut self, link: LinkId, id: u32, entities: Vec<(EntityType, EntityId)>) -> Result<()> {
-        let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return Ok(()) };
-        let vault = self.vault()?;
-        let readable: Vec<_> =
-            entities.into_iter().filter(|(name, _)| vault.policy.can_send(name.as_str(), &peer)).collect();
-        let clocks = readable.into_iter().map(|(name, entity)| {
-            // An entity whose page is not in memory is told by its logs, which are sent whole anyway.
-            let state = self.find_type(&name).and_then(|ty| self.entities.get(&(ty, entity)));
-            let clock = state.map_or_else(VectorClock::new, |state| state.clock(&self.ids));
-            (name, entity, clock)
-        });
-        let clocks = SyncState::Clocks(clocks.collect());
-        self.send_state(link, id, clocks);
-        Ok(())
     }
 
     pub(super) fn subscribe(&mut self, link: LinkId, subscribe: SubscribeMessage) {

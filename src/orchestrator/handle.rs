@@ -266,6 +266,11 @@ impl OrchestratorHandle {
         self.entities(Call::Get { entity_type, id }).await
     }
 
+    /// Reads those of these entities (1 to 1,000) that there are, deleted or not, in the order of type and id.
+    pub async fn get_many(&self, entity_type: Option<EntityType>, ids: Vec<EntityId>) -> Result<Vec<EntityView>> {
+        self.entities(Call::GetMany { entity_type, ids }).await
+    }
+
     /// Reads entities in the order of type and id, at most `limit` (1 to 10,000). `after` is the type and id of the last
     /// one of the page before.
     pub async fn list(

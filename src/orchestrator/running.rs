@@ -215,7 +215,7 @@ impl<'a, W: World> Running<'a, W> {
                 self.app.emit(SyncEvent::Listening(address));
             }
             TransportEvent::ListenFailed(address, error) => {
-                self.app.emit(SyncEvent::ListenFailed(address, error.to_string()));
+                self.app.emit(SyncEvent::ListenFailed(address, error.message().to_owned()));
             }
         }
     }

@@ -95,8 +95,9 @@ impl FromStr for PeerId {
         let length = bs58::decode(text.trim())
             .onto(&mut bytes[..])
             .map_err(|_| Error::invalid(format!("`{text}` is not a peer id; it looks like 12D3KooW…")))?;
-        Self::from_libp2p_bytes(&bytes[..length])
-            .map_err(|_| Error::invalid(format!("`{text}` is not the peer id of an Ed25519 key")))
+        Self::from_libp2p_bytes(&bytes[..length]).map_err(|_| {
+            Error::invalid(format!("`{text}` is not the peer id of an Ed25519 key; it looks like 12D3KooW…"))
+        })
     }
 }
 

@@ -39,6 +39,10 @@ impl From<Error> for Failure {
 /// Carries a command out and answers the exit code.
 pub fn execute(cli: Cli) -> Result<u8, Failure> {
     let data = cli.data.ok_or_else(|| Failure::Usage("--data DIR is needed: the data folder of this device".into()))?;
+    if data.exists() && !data.is_dir() {
+        let what = format!("{}: is a file; --data names the folder of this device", data.display());
+        return Err(Error::invalid(what).into());
+    }
     if let Command::Run { listen, peer, no_mdns } = cli.command {
         run::run(&data, Network { listen, no_mdns }, &peer, cli.json)?;
         return Ok(0);
@@ -132,7 +136,13 @@ fn put_request(entity_type: &EntityType, words: &[String]) -> Result<Json, Failu
     let (id, ops) = match words.split_first() {
         Some((first, rest)) if !looks_like_field_op(first) => {
             let id: EntityId = first.parse().map_err(|_| {
-                Failure::Usage(format!("`{first}` is neither an entity's id (a UUID) nor a FIELD-OP such as title=x"))
+                let more = match first.contains('@') {
+                    true => "; what follows @ is a number and then + and a text, or - and a length",
+                    false => "",
+                };
+                Failure::Usage(format!(
+                    "`{first}` is neither an entity's id (a UUID) nor a FIELD-OP such as title=x{more}"
+                ))
             })?;
             (Some(id), rest)
         }
@@ -246,6 +256,11 @@ impl Session {
                 line(&format!("in sync with {devices} devices: {sent} events sent, {received} received"))?;
             } else {
                 note(&format!("privstack: not in sync after {timeout} s"));
+                if devices == 0 {
+                    peers
+                        .iter()
+                        .for_each(|address| note(&format!("{address}: no device of this vault was reached there")));
+                }
             }
             let reasons = answer.get("reasons").and_then(Json::as_array);
             reasons.into_iter().flatten().for_each(|reason| note(&show::reason_line(reason)));

@@ -39,6 +39,8 @@ pub struct Document {
     pub marks: Map<String, Json>,
     /// Whether the file says that it is deleted.
     pub deleted: bool,
+    /// Whether it is an entity as `--json` shows it.
+    pub is_entity: bool,
     /// Whether it is an exported note that nobody has touched since.
     pub pristine: bool,
 }
@@ -66,6 +68,7 @@ impl Document {
                 kinds: kinds_from_json(object.get("kinds"))?,
                 marks: object.get("marks").and_then(Json::as_object).cloned().unwrap_or_default(),
                 deleted: object.get("deleted").and_then(Json::as_bool).unwrap_or(false),
+                is_entity: true,
                 pristine: false,
             })
         };

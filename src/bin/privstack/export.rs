@@ -73,6 +73,9 @@ pub fn export(
     options: Options,
     progress: &mut dyn FnMut(Step),
 ) -> Result<Report> {
+    if folder.exists() && !folder.is_dir() {
+        return Err(Error::invalid(format!("{}: is a file; an export goes into a folder", folder.display())));
+    }
     fs::create_dir_all(folder).map_err(|error| file_error(folder, "made", &error))?;
     let mut report = Report::default();
     match options.format {

@@ -47,7 +47,7 @@ impl AtomicFile {
         let temporary = path.with_file_name(temporary_name);
         // What a killed process with the same number left behind.
         let _ = fs::remove_file(&temporary);
-        let file = open_new(&temporary, private).map_err(|error| file_error(&temporary, "made", &error))?;
+        let file = open_new(&temporary, private).map_err(|error| file_error(path, "made", &error))?;
         Ok(Self { path: path.to_owned(), temporary, file: Some(BufWriter::with_capacity(1 << 16, file)) })
     }
 

@@ -1,7 +1,7 @@
 //! `import`: Markdown, JSON and JSON Lines into the vault, in commits that fit the engine's limits. An import that was
 //! cut short goes on where it was when it is run again.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,9 @@ use crate::{markdown, values};
 const MAX_NOTE_BYTES: u64 = 16 << 20;
 /// Bytes of one JSON file.
 const MAX_JSON_BYTES: u64 = 256 << 20;
+/// Documents whose entities are read from the vault at once, and the bytes of their sources that wait for that.
+const READ_AT_ONCE: usize = 500;
+const READ_BYTES: usize = 4 << 20;
 /// Bytes of one commit as JSON, far enough below `MAX_COMMIT_BYTES` for values that take more as bytes.
 const COMMIT_BYTES: usize = 1_500 << 10;
 
@@ -91,6 +94,9 @@ pub fn import(
         device,
         default_type,
         seen: HashSet::new(),
+        queue: Vec::new(),
+        queued_bytes: 0,
+        ended: false,
         batch: Batch::default(),
         report: Report::default(),
     };
@@ -106,6 +112,7 @@ pub fn import(
         }
         progress(Step::Done(done as u64 + 1));
     }
+    import.plan()?;
     import.flush()?;
     Ok(import.report)
 }
@@ -121,8 +128,35 @@ struct Import<'a> {
     device: String,
     default_type: EntityType,
     seen: HashSet<(EntityType, EntityId)>,
+    /// Documents of one type, until there are enough to read what the vault has of them.
+    queue: Vec<Queued>,
+    queued_bytes: usize,
+    /// The engine failed: nothing goes on.
+    ended: bool,
     batch: Batch,
     report: Report,
+}
+
+/// Where a document comes from.
+struct Source<'a> {
+    /// The file.
+    place: &'a Path,
+    /// Which of the file's records, as far as it tells itself.
+    key: String,
+    /// For messages.
+    label: String,
+    /// The text that it was read from.
+    text: &'a [u8],
+}
+
+/// A document before it is known what the vault has of it.
+struct Queued {
+    document: Document,
+    entity_type: EntityType,
+    id: EntityId,
+    label: String,
+    /// What tells its source from itself after a change; `None` for an entity as it was exported.
+    mark: Option<Json>,
 }
 
 /// Changes that wait to be one commit.
@@ -142,11 +176,17 @@ struct Change {
 
 impl Import<'_> {
     fn failed(&mut self, label: &str, error: Error) -> Result<()> {
-        if !is_about_one(&error) && error.code() != ErrorCode::Storage {
+        if self.ended || (!is_about_one(&error) && error.code() != ErrorCode::Storage) {
             return Err(error);
         }
         self.report.failed.push((label.to_owned(), error.message().to_owned()));
         Ok(())
+    }
+
+    fn ask(&mut self, request: Json) -> Result<Json> {
+        let answer = self.client.request(request);
+        self.ended |= answer.as_ref().is_err_and(|error| !is_about_one(error));
+        answer
     }
 
     /// Lists the files to import under a path that the user gave, each with its path relative to that, in the order of
@@ -198,7 +238,8 @@ impl Import<'_> {
                 if let Some(note) = note {
                     self.report.notes.push((relative.to_owned(), note));
                 }
-                self.document(document, &place, "", relative.to_owned(), &bytes)
+                let source = Source { place: &place, key: String::new(), label: relative.to_owned(), text: &bytes };
+                self.document(document, source)
             }
             Format::Json => {
                 let bytes = read_bounded(path, MAX_JSON_BYTES)?;
@@ -237,10 +278,12 @@ impl Import<'_> {
     /// One object of a JSON file; what is wrong with it does not stop the others.
     fn record(&mut self, record: Json, place: &Path, number: usize, relative: &str) -> Result<()> {
         let label = format!("{relative}:{number}");
+        let text = record.to_string();
+        let source = Source { place, key: String::new(), label: label.clone(), text: text.as_bytes() };
         let result = match record {
             Json::Object(object) => match Document::from_entity(&object) {
-                Some(document) => document.and_then(|document| self.document(document, place, "", label.clone(), &[])),
-                None => self.plain_record(object, place, number, label.clone()),
+                Some(document) => document.and_then(|document| self.document(document, source)),
+                None => self.plain_record(object, number, source),
             },
             _ => Err(Error::invalid("is not an object with the fields of an entity")),
         };
@@ -248,43 +291,60 @@ impl Import<'_> {
     }
 
     /// An object of somebody else's: its names are fields. An `id` that is a UUID is the entity's.
-    fn plain_record(&mut self, object: Map<String, Json>, place: &Path, number: usize, label: String) -> Result<()> {
-        let source = Json::Object(object.clone()).to_string();
+    fn plain_record(&mut self, object: Map<String, Json>, number: usize, mut source: Source<'_>) -> Result<()> {
         let mut document = Document { fields: object, ..Document::default() };
         let id = document.fields.get("id").cloned().unwrap_or_default();
         document.id = id.as_str().and_then(|id| id.parse().ok());
         if document.id.is_some() {
             document.fields.remove("id");
         }
-        let key = if id.is_string() || id.is_number() { format!("id {id}") } else { format!("number {number}") };
-        self.document(document, place, &key, label, source.as_bytes())
+        source.key = if id.is_string() || id.is_number() { format!("id {id}") } else { format!("number {number}") };
+        self.document(document, source)
     }
 
-    /// Plans what makes the vault say what a document says. `source` is the text that it was read from, empty where the
-    /// document is an entity as it was exported.
-    fn document(
-        &mut self,
-        mut document: Document,
-        place: &Path,
-        key: &str,
-        label: String,
-        source: &[u8],
-    ) -> Result<()> {
+    /// Takes a document in; what it changes is planned when many of them can be looked up at once.
+    fn document(&mut self, document: Document, source: Source<'_>) -> Result<()> {
         if document.deleted {
             self.report.unchanged += 1;
             return Ok(());
         }
         let entity_type = document.entity_type.clone().unwrap_or_else(|| self.default_type.clone());
-        let id = document.id.unwrap_or_else(|| derived_id(&self.device, &entity_type, place, key));
+        let id = document.id.unwrap_or_else(|| derived_id(&self.device, &entity_type, source.place, &source.key));
         if !self.seen.insert((entity_type.clone(), id)) {
             return Err(Error::invalid(format!("{entity_type} {id} stands in this import already; it is taken once")));
         }
-        let current = match self.client.request(json!({ "cmd": "get", "entity": id.to_string(), "type": entity_type }))
-        {
-            Ok(found) => found.get("entities").and_then(|entities| entities.get(0)).cloned(),
-            Err(error) if error.code() == ErrorCode::NotFound => None,
-            Err(error) => return Err(error),
-        };
+        if self.queue.first().is_some_and(|first| first.entity_type != entity_type) {
+            self.plan()?;
+        }
+        let mark = (!document.is_entity && !document.pristine).then(|| Json::from(source_mark(source.text)));
+        self.queue.push(Queued { document, entity_type, id, label: source.label, mark });
+        self.queued_bytes += source.text.len();
+        if self.queue.len() >= READ_AT_ONCE || self.queued_bytes >= READ_BYTES {
+            self.plan()?;
+        }
+        Ok(())
+    }
+
+    /// Reads what the vault has of the documents that wait, and plans what makes it say what they say.
+    fn plan(&mut self) -> Result<()> {
+        self.queued_bytes = 0;
+        let queue = std::mem::take(&mut self.queue);
+        let Some(first) = queue.first() else { return Ok(()) };
+        let ids: Vec<String> = queue.iter().map(|queued| queued.id.to_string()).collect();
+        let mut answer = self.ask(json!({ "cmd": "get", "entities": ids, "type": first.entity_type }))?;
+        let found = answer.get_mut("entities").and_then(Json::as_array_mut).map(std::mem::take).unwrap_or_default();
+        let mut found: HashMap<String, Json> =
+            (found.into_iter()).filter_map(|entity| Some((entity.get("id")?.as_str()?.to_owned(), entity))).collect();
+        for queued in queue {
+            let (label, current) = (queued.label.clone(), found.remove(&queued.id.to_string()));
+            self.plan_one(queued, current).or_else(|error| self.failed(&label, error))?;
+        }
+        Ok(())
+    }
+
+    /// Plans what makes the vault, which has `current` of an entity, say what a document says.
+    fn plan_one(&mut self, queued: Queued, current: Option<Json>) -> Result<()> {
+        let Queued { mut document, entity_type, id, label, mark } = queued;
         if current.as_ref().and_then(|entity| entity.get("deleted")).and_then(Json::as_bool) == Some(true) {
             self.report.deleted += 1;
             return Ok(());
@@ -293,7 +353,6 @@ impl Import<'_> {
             self.report.unchanged += 1;
             return Ok(());
         }
-        let mark = (!source.is_empty() && !document.pristine).then(|| Json::from(source_mark(source)));
         let mark_now = current.as_ref().and_then(|entity| entity.get("fields")?.get(IMPORT_MARK));
         let mut ops = Vec::new();
         if mark.is_none() || mark.as_ref() != mark_now {
@@ -360,7 +419,7 @@ impl Import<'_> {
 
     fn write(&mut self, entity_type: &EntityType, changes: &[Change]) -> Result<()> {
         let list: Vec<&Json> = changes.iter().map(|change| &change.json).collect();
-        self.client.request(json!({ "cmd": "put", "type": entity_type, "changes": list }))?;
+        self.ask(json!({ "cmd": "put", "type": entity_type, "changes": list }))?;
         self.report.commits += 1;
         self.report.events += changes.len() as u64;
         Ok(())

@@ -65,7 +65,7 @@ enum Request {
     Invite { peer: Text<PeerId>, role: Option<Role>, addresses: Option<Vec<String>> },
     Join { invite: String },
     Put { r#type: EntityType, entity: Option<Text<EntityId>>, ops: Option<Vec<Json>>, changes: Option<Vec<Change>> },
-    Get { entity: Text<EntityId>, r#type: Option<EntityType> },
+    Get { entity: Option<Text<EntityId>>, entities: Option<Vec<Text<EntityId>>>, r#type: Option<EntityType> },
     Ls { r#type: Option<EntityType>, after: Option<(EntityType, Text<EntityId>)>, limit: Option<usize> },
     Rm { entity: Text<EntityId>, r#type: Option<EntityType> },
     Restore { entity: Text<EntityId>, r#type: Option<EntityType> },
@@ -136,14 +136,23 @@ pub fn perform(engine: &dyn Engine, request: Map<String, Json>) -> Result<Json> 
                 _ => return Err(Error::invalid("`put` takes either `ops` (and `entity`) or `changes`")),
             },
         },
-        Request::Get { entity, r#type } => return get(engine, entity.0, r#type),
+        Request::Get { entity, entities, r#type } => match (entity, entities) {
+            (Some(id), None) => return get(engine, id.0, r#type),
+            (None, Some(ids)) => Call::GetMany { entity_type: r#type, ids: ids.into_iter().map(|id| id.0).collect() },
+            _ => return Err(Error::invalid("`get` takes either `entity` or `entities`")),
+        },
         Request::Ls { r#type, after, limit } => return list(engine, r#type, after, limit.unwrap_or(PAGE)),
         Request::Rm { entity, r#type } => write_one(engine, entity.0, r#type, Edit::Delete)?,
         Request::Restore { entity, r#type } => write_one(engine, entity.0, r#type, Edit::Restore)?,
-        Request::History { entity } => return about_one(engine, entity.0, Call::History(entity.0)),
+        Request::History { entity } => return history(engine, entity.0),
         Request::Status {} => Call::Status,
         Request::Peers {} => Call::Peers,
-        Request::Explain { entity: Some(id) } => return about_one(engine, id.0, Call::Explain(Some(id.0))),
+        Request::Explain { entity: Some(id) } => {
+            get(engine, id.0, None)?;
+            Call::Explain(Some(id.0))
+        }
+        // Without a vault there is nothing that could be in sync.
+        Request::Explain { entity: None } if status(engine)?.vault.is_none() => return Err(no_vault()),
         Request::Explain { entity: None } => Call::Explain(None),
         Request::Digest {} => Call::Digest,
         Request::AddPeer { peer, addresses } => return add_peer(engine, peer, addresses.unwrap_or_default()),
@@ -233,18 +242,17 @@ fn get(engine: &dyn Engine, id: EntityId, entity_type: Option<EntityType>) -> Re
     }
 }
 
-/// A call about one entity, where nothing to tell may mean that there is no such entity.
-fn about_one(engine: &dyn Engine, id: EntityId, call: Call) -> Result<Json> {
-    let reply = engine.call(call, None)?;
-    let is_empty = match &reply {
-        Reply::History(changes) => changes.is_empty(),
-        Reply::NotSynced(reasons) => reasons.is_empty(),
-        _ => false,
-    };
-    if is_empty {
-        get(engine, id, None)?;
+fn history(engine: &dyn Engine, id: EntityId) -> Result<Json> {
+    let reply = engine.call(Call::History(id), None)?;
+    match &reply {
+        Reply::History(changes) if changes.is_empty() => Err(no_entity(id)),
+        _ => Ok(reply_to_json(&reply)),
     }
-    Ok(reply_to_json(&reply))
+}
+
+/// What a command says that is of no use without a vault.
+pub fn no_vault() -> Error {
+    Error::new(ErrorCode::NoVault, "this device has no vault yet; `init` makes one, `join` joins one")
 }
 
 fn no_entity(id: EntityId) -> Error {
@@ -413,7 +421,6 @@ mod tests {
         for json in [
             json!({"cmd": "fly"}),
             json!({}),
-            json!({"cmd": "get"}),
             json!({"cmd": "get", "entity": "x"}),
             json!({"cmd": "ls", "typ": "note"}),
             json!({"cmd": "put", "type": "", "ops": []}),

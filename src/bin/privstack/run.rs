@@ -13,7 +13,7 @@ use crate::client::Engine;
 use crate::control::{ControlClient, ControlServer};
 use crate::local::{LocalEngine, Network, Options};
 use crate::serve::{Lines, forward_events, ready, serve};
-use crate::{interrupt, output};
+use crate::{interrupt, output, request};
 
 /// How long the first line waits for an address to listen on.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
@@ -44,7 +44,11 @@ pub fn run(data: &Path, network: Network, peers: &[String], json: bool) -> Resul
         };
         thread::Builder::new().name("requests".into()).spawn(work).map_err(gone)?;
     } else {
-        say(&format!("device {}", crate::request::status(&*engine)?.peer_id));
+        let status = request::status(&*engine)?;
+        say(&format!("device {}", status.peer_id));
+        if status.vault.is_none() {
+            output::note(&format!("privstack: {}", request::no_vault().message()));
+        }
         // From the very first, so that the addresses are among them.
         let events = engine.events();
         thread::spawn(move || events.for_each(|event| print_event(&event)));
@@ -81,8 +85,11 @@ fn say(text: &str) {
 fn print_event(event: &SyncEvent) {
     match event {
         SyncEvent::Listening(address) => say(&format!("listening on {address}")),
+        SyncEvent::ListenFailed(address, message) if message.contains(address.as_str()) => {
+            output::note(&format!("privstack: {}", output::clean(message)));
+        }
         SyncEvent::ListenFailed(address, message) => {
-            output::note(&format!("privstack: cannot listen on {address}: {}", output::clean(message)));
+            output::note(&format!("privstack: {address}: {}", output::clean(message)));
         }
         SyncEvent::PeerConnected(peer) => say(&format!("connected to {peer}")),
         SyncEvent::PeerDisconnected(peer) => say(&format!("disconnected from {peer}")),

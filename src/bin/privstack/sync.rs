@@ -5,14 +5,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use privstack_sync::engine::{Call, PeerStatus, Reply, Status};
-use privstack_sync::error::{Error, ErrorCode, Result};
+use privstack_sync::error::{ErrorCode, Result};
 use privstack_sync::types::PeerId;
 use serde_json::{Value as Json, json};
 
 use crate::client::Engine;
 use crate::interrupt;
 use crate::reply::reply_to_json;
-use crate::request::{status, unexpected};
+use crate::request::{no_vault, status, unexpected};
 
 /// How long it may take unless told otherwise.
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ pub fn until_in_sync(engine: &dyn Engine, addresses: &[String], limit: Option<Du
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     let this = status(engine)?;
     if this.vault.is_none() {
-        return Err(Error::new(ErrorCode::NoVault, "this device has no vault yet; `init` makes one, `join` joins one"));
+        return Err(no_vault());
     }
     let named = named_peers(addresses)?;
     let known: BTreeSet<PeerId> = all_peers(engine)?.iter().map(|peer| peer.peer_id).collect();

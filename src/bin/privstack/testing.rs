@@ -57,6 +57,15 @@ impl Engine for Memory {
                     .cloned()
                     .collect(),
             ),
+            Call::GetMany { entity_type, ids } => Reply::Entities(
+                entities
+                    .values()
+                    .filter(|view| {
+                        ids.contains(&view.id) && entity_type.as_ref().is_none_or(|name| *name == view.entity_type)
+                    })
+                    .cloned()
+                    .collect(),
+            ),
             Call::List { entity_type, after, limit } => Reply::Entities(
                 entities
                     .values()

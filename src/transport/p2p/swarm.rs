@@ -223,9 +223,15 @@ impl<D: Discovery> P2pTransport<D> {
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
             SwarmEvent::Behaviour(BehaviourEvent::Discovery(event)) => self.on_found(D::found(event)),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                self.dialling.remove(&connection_id);
+                let was_given = self.dialling.remove(&connection_id).is_some();
                 self.attempts.remove(&connection_id);
                 if let Ok(peer) = identity::from_libp2p(&peer_id) {
+                    if was_given {
+                        // Now it is known whose address that is: it is good for the next time too.
+                        let mut address = endpoint.get_remote_address().clone();
+                        address::take_peer(&mut address);
+                        self.events.push_back(TransportEvent::PeerFound(peer, vec![address.to_string()]));
+                    }
                     self.on_connected(connection_id, peer, &endpoint);
                 }
             }

@@ -1,0 +1,156 @@
+//! The engine by itself: a few devices in one test, each with a store in memory, and frames that go where the test says.
+
+mod reading;
+mod refusing;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Call, CallId, EngineConfig, EntityEdit, Input, LinkId, NotSynced, Output, Reply, SyncEngine, Tuning, Via};
+use crate::crdt::Edit;
+use crate::error::{Error, Result};
+use crate::policy::{PolicyKind, SyncRole};
+use crate::store::{MemoryStore, Read};
+use crate::types::{EntityId, EntityType, FieldName, Instant, Keypair, PeerId};
+use crate::wire::Message;
+
+/// A device. Whatever its engine asks of the store is done at once.
+pub struct Device {
+    pub engine: SyncEngine,
+    pub me: PeerId,
+    pub now: u64,
+    pub disk: MemoryStore,
+    pub reads: Vec<Read>,
+    /// Frames that it has sent.
+    pub sent: VecDeque<(LinkId, Vec<u8>)>,
+    pub hung_up: Vec<(LinkId, Error)>,
+    replies: BTreeMap<CallId, Result<Reply>>,
+    calls: u64,
+}
+
+/// Nothing that is on disk stays in memory, and a checkpoint comes after every few events.
+pub const SMALL: Tuning = Tuning { checkpoint_events: 4, merge_blocks: 256, clean_bytes: 0 };
+
+impl Device {
+    pub fn new(seed: u8, tuning: Tuning) -> Self {
+        let keypair = Keypair::from_seed(&[seed; 32]);
+        let me = keypair.peer_id();
+        let config = EngineConfig {
+            keypair,
+            device_name: format!("device {seed}"),
+            live: true,
+            resync_interval_ms: 60_000,
+            instance_mark: [0; 16],
+            seed: [seed; 32],
+        };
+        let mut device = Self {
+            engine: SyncEngine::new(config).with_tuning(tuning),
+            me,
+            now: 1_000_000,
+            disk: MemoryStore::new(),
+            reads: Vec::new(),
+            sent: VecDeque::new(),
+            hung_up: Vec::new(),
+            replies: BTreeMap::new(),
+            calls: 0,
+        };
+        device.take(Input::Tick);
+        device
+    }
+
+    /// Gives the engine an input, and does what it wants.
+    pub fn take(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let now = Instant { mono: self.now, wall: 1_795_305_600_000 + self.now / 1_000 };
+            let mut out = Vec::new();
+            self.engine.handle(now, input, &mut out);
+            for output in out {
+                match output {
+                    Output::Write(ticket, batch) => {
+                        self.disk.apply(batch);
+                        inputs.push_back(Input::Written(ticket, Ok(())));
+                    }
+                    Output::Read(ticket, read) => {
+                        inputs.push_back(Input::Rows(ticket, Ok(self.disk.rows(&read))));
+                        self.reads.push(read);
+                    }
+                    Output::Send(link, bytes) => {
+                        inputs.push_back(Input::LinkReady(link, bytes.len()));
+                        self.sent.push_back((link, bytes));
+                    }
+                    Output::HangUp(link, error) => self.hung_up.push((link, error)),
+                    Output::Reply(call, reply) => drop(self.replies.insert(call, reply)),
+                    Output::Dial(..) | Output::Emit(_) | Output::WakeAt(_) => {}
+                }
+            }
+        }
+    }
+
+    pub fn call(&mut self, call: Call) -> Result<Reply> {
+        self.calls += 1;
+        let id = CallId(self.calls);
+        self.take(Input::Call(id, call));
+        self.replies.remove(&id).expect("an answer, for the store is never late")
+    }
+
+    pub fn init(&mut self, policy: PolicyKind) {
+        let root = zeroize::Zeroizing::new([9; 32]);
+        self.call(Call::Init { device_name: "first".into(), policy, root }).unwrap();
+    }
+
+    /// Sets the title of an entity.
+    pub fn write(&mut self, name: &str, id: EntityId, title: &str) {
+        let edits = vec![Edit::Set(FieldName::new("title").unwrap(), title.into())];
+        let changes = vec![EntityEdit { id: Some(id), edits }];
+        self.call(Call::Write { entity_type: EntityType::new(name).unwrap(), changes }).unwrap();
+    }
+
+    pub fn explain(&mut self, id: Option<EntityId>) -> Vec<NotSynced> {
+        match self.call(Call::Explain(id)).unwrap() {
+            Reply::NotSynced(reasons) => reasons,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Signs `other` in; it joins.
+    pub fn admit(&mut self, other: &mut Device, role: SyncRole) {
+        let invite = match self.call(Call::Invite { peer: other.me, role, addresses: vec![] }).unwrap() {
+            Reply::Invite(invite) => invite,
+            reply => panic!("{reply:?}"),
+        };
+        other.call(Call::Join(invite)).unwrap();
+    }
+}
+
+/// Opens a link between two devices and lets them talk until they have nothing to say.
+pub fn connect(a: &mut Device, b: &mut Device, link: LinkId) {
+    a.take(Input::LinkUp { link, peer: b.me, initiator: true, via: Via::Direct });
+    b.take(Input::LinkUp { link, peer: a.me, initiator: false, via: Via::Direct });
+    talk(a, b);
+}
+
+pub fn talk(a: &mut Device, b: &mut Device) {
+    while !(a.sent.is_empty() && b.sent.is_empty()) {
+        for (link, bytes) in std::mem::take(&mut a.sent) {
+            b.take(Input::Frame(link, bytes));
+        }
+        for (link, bytes) in std::mem::take(&mut b.sent) {
+            a.take(Input::Frame(link, bytes));
+        }
+    }
+}
+
+/// What a device has to say to a frame.
+pub fn answers(device: &mut Device, link: LinkId, message: &Message) -> Vec<Message> {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes).unwrap();
+    device.take(Input::Frame(link, bytes));
+    std::mem::take(&mut device.sent).iter().map(|(_, bytes)| Message::decode(bytes).unwrap()).collect()
+}
+
+/// The `number`th of ids that are far apart.
+pub fn id(number: u8) -> EntityId {
+    let mut id = [0; 16];
+    id[0] = number;
+    EntityId(id)
+}

@@ -1,0 +1,95 @@
+//! What is read from pages, and when.
+
+use super::*;
+use crate::store::Table;
+use crate::test;
+use crate::types::VectorClock;
+use crate::wire::{FrontierSummary, Scope, SyncRequestMessage, SyncState, SyncStateMessage};
+
+const LINK: LinkId = LinkId(1);
+
+fn two_devices() -> (Device, Device) {
+    let (mut a, mut b) = (Device::new(1, SMALL), Device::new(2, SMALL));
+    a.init(PolicyKind::Personal);
+    for number in 0..200 {
+        a.write("note", id(number), "x");
+    }
+    a.admit(&mut b, SyncRole::Member);
+    connect(&mut a, &mut b, LINK);
+    a.reads.clear();
+    (a, b)
+}
+
+fn note() -> EntityType {
+    EntityType::new("note").unwrap()
+}
+
+fn request(number: u32, entities: Vec<(EntityType, EntityId)>) -> Message {
+    let have = FrontierSummary { digest: Default::default(), base: 0, entries: vec![], complete: false };
+    Message::SyncRequest(SyncRequestMessage { id: number, scope: Scope::Entities(entities), have })
+}
+
+fn clocks(answers: Vec<Message>) -> Vec<(EntityType, EntityId, VectorClock)> {
+    let clocks = answers.into_iter().map(|answer| match answer {
+        Message::SyncState(SyncStateMessage { id: 8, state: SyncState::Clocks(clocks) }) => clocks,
+        other => panic!("{other:?}"),
+    });
+    clocks.flatten().collect()
+}
+
+fn pages_read(device: &Device) -> usize {
+    device.reads.iter().filter(|read| matches!(read, Read::Get(Table::Pages, _))).count()
+}
+
+#[test]
+fn a_request_for_entities_is_answered_by_the_clocks_of_those_on_disk_too() {
+    let (mut a, _b) = two_devices();
+    let task = EntityType::new("task").unwrap();
+    let asked = vec![(note(), id(150)), (note(), id(7)), (note(), id(250)), (task.clone(), id(7))];
+    let told = clocks(answers(&mut a, LINK, &request(8, asked)));
+    assert!(pages_read(&a) > 0, "nothing had to be read, so this tests nothing");
+    let told: Vec<_> = told
+        .iter()
+        .map(|(name, id, clock)| (name.clone(), *id, clock.iter().map(|(_, seq)| *seq).collect::<Vec<_>>()))
+        .collect();
+    // The nth note was written by the log's nth commit.
+    assert_eq!(
+        told,
+        [(task, id(7), vec![]), (note(), id(7), vec![8]), (note(), id(150), vec![151]), (note(), id(250), vec![])]
+    );
+}
+
+#[test]
+fn a_request_for_too_many_entities_ends_the_session() {
+    let (mut a, _b) = two_devices();
+    let asked = (0..257).map(|number: u16| {
+        (note(), EntityId([number as u8, (number >> 8) as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
+    });
+    answers(&mut a, LINK, &request(8, asked.collect()));
+    assert_eq!(
+        a.hung_up.last().map(|(link, error)| (*link, error.code())),
+        Some((LINK, crate::error::ErrorCode::Protocol))
+    );
+}
+
+#[test]
+fn a_page_is_read_once_for_all_entities_that_are_asked_for() {
+    let (mut a, _b) = two_devices();
+    let ids: Vec<EntityId> = (0..=250).rev().map(id).collect();
+    let Reply::Entities(found) = a.call(Call::GetMany { entity_type: Some(note()), ids }).unwrap() else { panic!() };
+    assert_eq!(found.iter().map(|view| view.id).collect::<Vec<_>>(), (0..200).map(id).collect::<Vec<_>>());
+    assert_eq!(pages_read(&a), a.engine.entities.directory(super::super::layout::TypeIx(0)).len());
+}
+
+#[test]
+fn a_write_to_entities_of_several_pages_sees_what_they_hold() {
+    let (mut a, _b) = two_devices();
+    let changes = |edits: &[Edit]| (0..200).map(|n| EntityEdit { id: Some(id(n)), edits: edits.to_vec() }).collect();
+    let count = FieldName::new("count").unwrap();
+    for edits in [[Edit::Add(count.clone(), 1)], [Edit::Add(count.clone(), 1)], [Edit::Clear(count)]] {
+        a.call(Call::Write { entity_type: note(), changes: changes(&edits) }).unwrap();
+    }
+    let Reply::Entities(found) = a.call(Call::Get { entity_type: None, id: id(199) }).unwrap() else { panic!() };
+    // Only who has read the sum takes it away.
+    assert_eq!(found[0].fields.keys().map(FieldName::as_str).collect::<Vec<_>>(), ["title"]);
+}

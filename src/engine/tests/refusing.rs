@@ -1,0 +1,131 @@
+//! What is kept back, and who is kept out.
+
+use super::*;
+use crate::engine::Reason;
+use crate::engine::local::Draft;
+use crate::engine::log::QUARANTINE_BYTES;
+use crate::engine::remote::Arrived;
+use crate::error::ErrorCode;
+use crate::policy::{AddMember, Body, Op};
+use crate::test;
+use crate::types::{Event, FieldOp, HybridTimestamp};
+use crate::wire::{ErrorMessage, HelloMessage};
+
+#[test]
+fn a_type_that_the_policy_keeps_from_a_member_is_told_as_policy_denied() {
+    let (mut admin, mut member) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    admin.init(PolicyKind::Enterprise);
+    admin.write("note", id(1), "x");
+    admin.write("task", id(2), "y");
+    admin.admit(&mut member, SyncRole::Member);
+    for linked in [false, true] {
+        if linked {
+            connect(&mut admin, &mut member, LinkId(1));
+        }
+        let denied = |reasons: Vec<NotSynced>| -> Vec<_> {
+            let reasons = reasons.into_iter().filter(|one| one.reason == Reason::PolicyDenied);
+            reasons.map(|one| (one.peer, one.entity_type.unwrap().to_string(), one.commits)).collect()
+        };
+        let (note, task) = ((member.me, "note".to_owned(), 1), (member.me, "task".to_owned(), 1));
+        assert_eq!(denied(admin.explain(None)), [note, task.clone()]);
+        assert_eq!(denied(admin.explain(Some(id(2)))), [task]);
+        assert_eq!(denied(member.explain(None)), [], "a member hears nothing of types that it may not read");
+    }
+}
+
+#[test]
+fn nothing_is_policy_denied_in_a_personal_vault() {
+    let (mut a, mut b) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    a.init(PolicyKind::Personal);
+    a.write("note", id(1), "x");
+    a.admit(&mut b, SyncRole::ReadOnly);
+    connect(&mut a, &mut b, LinkId(1));
+    assert_eq!(a.explain(None), []);
+}
+
+/// A device that knows the vault's secret shows a chain of grants that nobody has signed.
+fn forged(a: &Device, from: PeerId) -> Message {
+    let membership = &a.engine.vault.as_ref().unwrap().membership;
+    let stranger = Keypair::from_seed(&[77; 32]);
+    let grant = |peer| {
+        let body = AddMember { peer, role: SyncRole::Admin, name: String::new() };
+        Op::sign(&stranger, membership.vault(), membership.heads(), HybridTimestamp::default(), Body::AddMember(body))
+            .unwrap()
+    };
+    let credential = (0..32).map(|_| grant(from).encoded().clone()).collect();
+    let nonce = [3; 16];
+    let proof = membership.selector(&from, &a.me, &nonce);
+    Message::Hello(HelloMessage { versions: (1, 1), features: 0, nonce, proof, heads: vec![], credential })
+}
+
+fn greets(a: &mut Device, link: u64, from: PeerId, hello: &Message) -> ErrorMessage {
+    let link = LinkId(link);
+    a.take(Input::LinkUp { link, peer: from, initiator: false, via: Via::Direct });
+    match answers(a, link, hello).pop() {
+        Some(Message::Error(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn strangers_can_cause_so_many_signature_checks_and_members_are_never_limited() {
+    let (mut a, mut b) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    a.init(PolicyKind::Personal);
+    a.admit(&mut b, SyncRole::Member);
+    let from = Keypair::from_seed(&[78; 32]).peer_id();
+    let hello = forged(&a, from);
+    let refused = |code| ErrorMessage { code, message: String::new() };
+    for link in 0..8 {
+        assert_eq!(greets(&mut a, link, from, &hello), refused(ErrorCode::NotAuthorized));
+    }
+    assert_eq!(greets(&mut a, 8, from, &hello), refused(ErrorCode::Busy));
+    // The same answer to one that does not even know the vault: it tells nothing.
+    let Message::Hello(mut wrong) = hello.clone() else { panic!() };
+    wrong.proof.0[0] ^= 1;
+    assert_eq!(greets(&mut a, 9, from, &Message::Hello(wrong)), refused(ErrorCode::Busy));
+
+    connect(&mut b, &mut a, LinkId(10));
+    assert!(a.engine.sessions[&LinkId(10)].connected, "a member gets in all the same");
+
+    a.now += 1_000_000;
+    assert_eq!(greets(&mut a, 11, from, &hello), refused(ErrorCode::NotAuthorized), "a second later it is heard again");
+}
+
+#[test]
+fn a_member_gets_nothing_of_a_type_that_the_policy_keeps_from_it() {
+    let (mut admin, mut member) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    admin.init(PolicyKind::Enterprise);
+    admin.write("note", id(1), "x");
+    admin.admit(&mut member, SyncRole::Member);
+    connect(&mut admin, &mut member, LinkId(1));
+    admin.write("note", id(1), "y");
+    talk(&mut admin, &mut member);
+    assert!(member.engine.sessions[&LinkId(1)].connected);
+    assert!(member.engine.types.is_empty() && member.engine.logs.is_empty());
+}
+
+#[test]
+fn commits_that_do_not_count_are_taken_until_the_quarantine_of_their_log_is_full() {
+    let (mut a, mut b) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    a.init(PolicyKind::Personal);
+    a.admit(&mut b, SyncRole::ReadOnly);
+    // Its own engine would refuse them.
+    let log = b.engine.own_log(&EntityType::new("note").unwrap());
+    let key = b.engine.log_mut(&log).key;
+    for number in 0..60 {
+        let noise = std::iter::repeat_with(|| b.engine.entropy.bytes::<32>()).take(1_500).flatten().collect();
+        let ops = vec![FieldOp::Opaque { field: FieldName::new("blob").unwrap(), bytes: noise }];
+        let event = Event { entity: id(number), seen: vec![], ops };
+        let hlc = b.engine.hlc.tick(b.engine.now);
+        let mut arrived = Arrived::default();
+        b.engine.commit(key, vec![Draft { hlc, stands_for: None, events: vec![event] }], &mut arrived).unwrap();
+        b.engine.finish_arrival(arrived);
+        b.take(Input::Tick);
+    }
+    connect(&mut b, &mut a, LinkId(1));
+    let held = a.engine.logs.values().next().unwrap();
+    assert!((10..59).contains(&held.tip.seq), "{} commits are held", held.tip.seq);
+    assert!(held.waiting_bytes < QUARANTINE_BYTES + (64 << 10));
+    let reasons: Vec<Reason> = a.explain(None).iter().map(|one| one.reason).collect();
+    assert!(reasons.contains(&Reason::Quota) && reasons.contains(&Reason::Quarantined), "{reasons:?}");
+}
