@@ -104,6 +104,22 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_tells_each_part_of_what_is_held() {
+        let held = frontier(1, 1);
+        let digest = |change: fn(&mut Held)| {
+            let change = |(name, mut held): (_, Held)| {
+                change(&mut held);
+                (name, held)
+            };
+            type_digest(held.iter().map(|(name, held)| (name, *held)).map(change))
+        };
+        let same = digest(|_| ());
+        let changes: [fn(&mut Held); 3] =
+            [|held| held.seq = 2, |held| held.hash = Hash([9; 32]), |held| held.forked = true];
+        assert!(changes.into_iter().all(|change| digest(change) != same));
+    }
+
+    #[test]
     fn a_frontier_that_lost_a_log_is_told_in_full() {
         assert!(!summarize(Hash::ZERO, &frontier(1, 1), Some((7, &frontier(2, 1)))).complete);
     }

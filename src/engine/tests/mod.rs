@@ -2,6 +2,7 @@
 
 mod reading;
 mod refusing;
+mod writing;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -60,7 +61,10 @@ impl Device {
     /// Gives the engine an input, and does what it wants.
     pub fn take(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
+        let mut taken = 0;
         while let Some(input) = inputs.pop_front() {
+            taken += 1;
+            assert!(taken < 100_000, "it goes round in circles");
             let now = Instant { mono: self.now, wall: 1_795_305_600_000 + self.now / 1_000 };
             let mut out = Vec::new();
             self.engine.handle(now, input, &mut out);

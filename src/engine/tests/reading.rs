@@ -1,7 +1,8 @@
 //! What is read from pages, and when.
 
 use super::*;
-use crate::store::Table;
+use crate::engine::layout::{self, TypeIx};
+use crate::store::{Table, WriteBatch};
 use crate::test;
 use crate::types::VectorClock;
 use crate::wire::{FrontierSummary, Scope, SyncRequestMessage, SyncState, SyncStateMessage};
@@ -78,7 +79,7 @@ fn a_page_is_read_once_for_all_entities_that_are_asked_for() {
     let ids: Vec<EntityId> = (0..=250).rev().map(id).collect();
     let Reply::Entities(found) = a.call(Call::GetMany { entity_type: Some(note()), ids }).unwrap() else { panic!() };
     assert_eq!(found.iter().map(|view| view.id).collect::<Vec<_>>(), (0..200).map(id).collect::<Vec<_>>());
-    assert_eq!(pages_read(&a), a.engine.entities.directory(super::super::layout::TypeIx(0)).len());
+    assert_eq!(pages_read(&a), a.engine.entities.directory(TypeIx(0)).len());
 }
 
 #[test]
@@ -92,4 +93,24 @@ fn a_write_to_entities_of_several_pages_sees_what_they_hold() {
     let Reply::Entities(found) = a.call(Call::Get { entity_type: None, id: id(199) }).unwrap() else { panic!() };
     // Only who has read the sum takes it away.
     assert_eq!(found[0].fields.keys().map(FieldName::as_str).collect::<Vec<_>>(), ["title"]);
+}
+
+#[test]
+fn pages_that_are_gone_are_built_again_once_and_their_readers_wait() {
+    let (mut a, _b) = two_devices();
+    let (from, to) = (vec![], vec![0xff; 64]);
+    let all = Read::Range { table: Table::Pages, from, to, max_rows: usize::MAX, max_bytes: usize::MAX };
+    let mut batch = WriteBatch::default();
+    let directory = layout::directory_row(TypeIx(0)).len();
+    a.disk
+        .rows(&all)
+        .rows
+        .into_iter()
+        .filter(|(key, _)| key.len() > directory)
+        .for_each(|(key, _)| batch.delete(Table::Pages, key));
+    a.disk.apply(batch);
+    let Reply::Entities(found) = a.call(Call::Get { entity_type: None, id: id(150) }).unwrap() else { panic!() };
+    assert_eq!(found[0].fields.len(), 1);
+    let of_blocks = |read: &&Read| matches!(read, Read::Range { table: Table::Blocks, .. });
+    assert!(a.reads.iter().filter(of_blocks).count() <= 2, "{:?}", a.reads);
 }

@@ -7,9 +7,10 @@ use crate::engine::log::QUARANTINE_BYTES;
 use crate::engine::remote::Arrived;
 use crate::error::ErrorCode;
 use crate::policy::{AddMember, Body, Op};
+use crate::store::Table;
 use crate::test;
 use crate::types::{Event, FieldOp, HybridTimestamp};
-use crate::wire::{ErrorMessage, HelloMessage};
+use crate::wire::{ErrorMessage, EventBatchMessage, HelloMessage, Item};
 
 #[test]
 fn a_type_that_the_policy_keeps_from_a_member_is_told_as_policy_denied() {
@@ -128,4 +129,39 @@ fn commits_that_do_not_count_are_taken_until_the_quarantine_of_their_log_is_full
     assert!(held.waiting_bytes < QUARANTINE_BYTES + (64 << 10));
     let reasons: Vec<Reason> = a.explain(None).iter().map(|one| one.reason).collect();
     assert!(reasons.contains(&Reason::Quota) && reasons.contains(&Reason::Quarantined), "{reasons:?}");
+}
+
+/// Two members with a link; the second has written two commits, of which the first device has heard nothing. Gives their
+/// blocks.
+fn two_blocks_under_way() -> (Device, PeerId, Vec<Vec<u8>>) {
+    let (mut a, mut b) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    a.init(PolicyKind::Personal);
+    a.admit(&mut b, SyncRole::Member);
+    connect(&mut a, &mut b, LinkId(1));
+    b.write("note", id(1), "one");
+    b.write("note", id(1), "two");
+    let (from, to) = (vec![], vec![0xff; 64]);
+    let read = Read::Range { table: Table::Blocks, from, to, max_rows: usize::MAX, max_bytes: usize::MAX };
+    (a, b.me, b.disk.rows(&read).rows.into_iter().map(|(_, block)| block).collect())
+}
+
+/// How many commits of that author the device holds after it was given a block.
+fn held_after(a: &mut Device, author: PeerId, block: &[u8]) -> u64 {
+    answers(a, LinkId(1), &Message::EventBatch(EventBatchMessage::Items(vec![Item::Block(block.into())])));
+    a.engine.logs.values().filter(|log| log.name.id.author == author).map(|log| log.tip.seq).sum()
+}
+
+#[test]
+fn a_block_with_another_signature_is_refused_and_ends_the_session() {
+    let (mut a, author, blocks) = two_blocks_under_way();
+    let mut forged = blocks[1].clone();
+    assert_eq!((blocks.len(), held_after(&mut a, author, &blocks[0])), (2, 1));
+    *forged.last_mut().unwrap() ^= 1;
+    assert_eq!((held_after(&mut a, author, &forged), a.hung_up.len()), (1, 1));
+}
+
+#[test]
+fn a_block_after_a_gap_is_refused_and_ends_the_session() {
+    let (mut a, author, blocks) = two_blocks_under_way();
+    assert_eq!((held_after(&mut a, author, &blocks[1]), a.hung_up.len()), (0, 1));
 }

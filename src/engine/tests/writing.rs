@@ -1,0 +1,50 @@
+//! What a commit says beside its events.
+
+use super::*;
+use crate::crdt::FieldValue;
+use crate::engine::local::Draft;
+use crate::engine::remote::Arrived;
+use crate::test;
+use crate::types::{Epoch, Event, FieldOp, Hash, LogId, LogName, StandsFor};
+
+fn note() -> EntityType {
+    EntityType::new("note").unwrap()
+}
+
+#[test]
+fn a_commit_names_what_its_author_had_seen_so_that_a_delete_covers_it() {
+    let (mut a, mut b) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    a.init(PolicyKind::Personal);
+    a.admit(&mut b, SyncRole::Member);
+    connect(&mut a, &mut b, LinkId(1));
+    a.write("note", id(1), "x");
+    talk(&mut a, &mut b);
+    let changes = vec![EntityEdit { id: Some(id(1)), edits: vec![Edit::Delete] }];
+    b.call(Call::Write { entity_type: note(), changes }).unwrap();
+    talk(&mut a, &mut b);
+    for device in [&mut a, &mut b] {
+        let Reply::Entities(found) = device.call(Call::Get { entity_type: None, id: id(1) }).unwrap() else { panic!() };
+        assert!(found[0].deleted);
+    }
+}
+
+#[test]
+fn of_several_copies_of_a_commit_the_one_of_the_lowest_epoch_counts() {
+    let mut a = Device::new(1, Tuning::default());
+    a.init(PolicyKind::Personal);
+    let of = StandsFor { epoch: Epoch(1), seq: 1, hash: Hash([7; 32]) };
+    // The copy that counts comes neither first nor last.
+    for (epoch, by) in [(30, 3), (10, 1), (20, 2)] {
+        let name = LogName { entity_type: note(), id: LogId { author: a.me, epoch: Epoch(epoch) } };
+        let key = a.engine.log_mut(&name).key;
+        let ops = vec![FieldOp::Add { field: FieldName::new("count").unwrap(), by }];
+        let hlc = a.engine.hlc.tick(a.engine.now);
+        let events = vec![Event { entity: id(1), seen: vec![], ops }];
+        let mut arrived = Arrived::default();
+        a.engine.commit(key, vec![Draft { hlc, stands_for: Some(of), events }], &mut arrived).unwrap();
+        a.engine.finish_arrival(arrived);
+        a.take(Input::Tick);
+    }
+    let Reply::Entities(found) = a.call(Call::Get { entity_type: None, id: id(1) }).unwrap() else { panic!() };
+    assert_eq!(found[0].fields.values().collect::<Vec<_>>(), [&vec![FieldValue::Counter(1)]]);
+}
