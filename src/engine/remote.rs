@@ -22,6 +22,8 @@ const SMALL_BLOCK: usize = 8 << 10;
 const MAX_ROUNDS: usize = 32;
 /// How long others' commits wait before they are forwarded: their author pushes them too.
 const FORWARD_DELAY: u64 = 200_000;
+/// How long a peer that sends in bulk may be silent before checkpoints wait no longer.
+const BULK_PAUSE: u64 = 100_000;
 
 /// What one frame brought, to be written at once.
 #[derive(Default, Debug)]
@@ -169,6 +171,9 @@ impl SyncEngine {
         self.moved.1 += events;
         if let Some(session) = self.sessions.get_mut(&link) {
             session.received_events += events;
+            if !session.caught_up {
+                session.bulk_until = self.now.mono + BULK_PAUSE;
+            }
         }
     }
 

@@ -89,8 +89,11 @@ impl World {
             9 => Plan::Cheat,
             _ => Plan::Damage,
         };
+        let checkpoint_events = rng.between(5, 60);
         let tuning = Tuning {
-            checkpoint_events: rng.between(5, 60),
+            checkpoint_events,
+            bulk_events: checkpoint_events * 4,
+            dirty_bytes: 20_000,
             merge_blocks: rng.between(3, 12) as u32,
             clean_bytes: if rng.one_in(2) { 0 } else { 4_000 },
         };
