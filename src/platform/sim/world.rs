@@ -215,6 +215,8 @@ impl World {
         }
         let (base, seed) = (self.rng.between(0, 1_000_000_000_000), self.rng.bytes());
         self.devices[d].disk.full = false;
+        // Nobody waits any more for what an engine asked of a full disk: its answers would be taken for later ones.
+        self.devices[d].disk.writing.clear();
         self.devices[d].start(base, seed);
         self.say(format!("{d} starts"));
         self.input(d, Input::Tick);
