@@ -1,8 +1,9 @@
 //! Whole syncs: `make bench-sync`, `QUICK=1 make bench-sync` for under a minute.
 //!
 //! Bytes are our stream's frames with their length prefixes, both directions, before transport encryption. CPU seconds
-//! are those of both sides together. Each figure is the median of five runs after a warm-up, and every row ends with equal
-//! digests. Events are written in commits of 1,000 (as `import` makes them) where a row does not say another number.
+//! are those of both sides together. Each figure is the median of five runs after a warm-up (of one with `QUICK=1`), and
+//! every row ends with equal digests. Events are written in commits of 1,000 (as `import` makes them) where a row does
+//! not say another number.
 
 mod support;
 
@@ -18,7 +19,7 @@ use support::others::{self, Keys};
 use support::pair::{Device, Pair, Rows2, Traffic};
 use support::report::{Report, Row, grouped};
 use support::work::{self, BATCH, Order};
-use support::{RUNS, desktop, median, quick};
+use support::{desktop, median, quick, repeats};
 
 /// Measures some rows.
 type Part = fn(&mut Report);
@@ -80,7 +81,7 @@ fn in_memory(write: impl Fn(&mut Device)) -> (Figures, Traffic, u64) {
     let fresh = |joined: &MemoryStore| Device::open(2, Rows2::Memory(joined.clone()), &clock);
     let b = fresh(&joined);
     let mut pair = Pair::new(a, b);
-    for run in 0..=RUNS {
+    for run in 0..=repeats() {
         pair.greet();
         // The warm-up run also looks into the frames.
         pair.look_inside = run == 0;
@@ -144,7 +145,7 @@ fn first_syncs(report: &mut Report) {
             ..Row::default()
         });
     }
-    for size in if quick() { vec![1_000, 10_000] } else { vec![1_000, 10_000, 100_000, 1_000_000] } {
+    for size in if quick() { vec![10_000] } else { vec![1_000, 10_000, 100_000, 1_000_000] } {
         let (figures, _, held) = in_memory(|device| work::w1(device, size));
         report.add(first_sync_row("W1", "first sync, 240 B a value", size.min(1_000), held, "memory", figures));
     }
@@ -192,7 +193,7 @@ fn beside_ours(report: &mut Report, entities: usize) {
     };
     let docs = others::yrs_w2(entities);
     let mut runs = Vec::new();
-    for run in 0..=RUNS {
+    for run in 0..=repeats() {
         let meter = Meter::start();
         let (copies, bytes) = others::yrs_first_sync(&docs);
         measured(run, meter.taken(), bytes, &mut runs);
@@ -202,7 +203,7 @@ fn beside_ours(report: &mut Report, entities: usize) {
     drop(docs);
     let mut docs = others::automerge_w2(entities);
     let mut runs = Vec::new();
-    for run in 0..=RUNS {
+    for run in 0..=repeats() {
         let meter = Meter::start();
         let (mut copies, bytes) = others::automerge_first_sync(&mut docs);
         measured(run, meter.taken(), bytes, &mut runs);
@@ -222,7 +223,7 @@ fn disk_syncs(report: &mut Report) {
         work::w2(&mut a, entities, Order::Passes, batch);
         let mut runs = Vec::new();
         let mut held = 0;
-        for run in 0..=RUNS {
+        for run in 0..=repeats() {
             let store = Rows2::disk(&folder.path().join(format!("b{run}")));
             let b = Device::second(&mut a, store);
             let mut pair = Pair::new(a, b);
@@ -258,7 +259,7 @@ fn quic(report: &mut Report) {
         let a = desktop::first(&folder.path().join("a")).await;
         desktop::w2(&a, entities).await;
         let (mut runs, mut last) = (Vec::new(), None);
-        for run in 0..=RUNS {
+        for run in 0..=repeats() {
             let (b, taken) = desktop::join(&a, &folder.path().join(format!("b{run}"))).await;
             if run > 0 {
                 runs.push((taken, Traffic::default()));
@@ -312,7 +313,7 @@ fn quic(report: &mut Report) {
 }
 
 fn text(report: &mut Report) {
-    let count = if quick() { 5_000 } else { 20_000 };
+    let count = if quick() { 1_000 } else { 20_000 };
     let edits = others::typing(count);
     for (group, name) in [
         (100, "100 keystrokes an event"),
@@ -321,7 +322,7 @@ fn text(report: &mut Report) {
     ] {
         let mut plain = Vec::new();
         let mut ours = Vec::new();
-        for run in 0..=RUNS {
+        for run in 0..=repeats() {
             let meter = Meter::start();
             let (expected, bytes) = others::yrs_typing(&edits, group.max(1));
             let taken = meter.taken();
@@ -401,11 +402,11 @@ fn w3_in_sync(entities: usize, live: bool) -> (Pair, Vec<privstack_sync::types::
 }
 
 fn nothing_changed(report: &mut Report) {
-    for entities in if quick() { vec![10_000, 100_000] } else { vec![100_000, 1_000_000] } {
+    for entities in if quick() { vec![10_000] } else { vec![100_000, 1_000_000] } {
         let (mut pair, _) = w3_in_sync(entities, true);
         let times = 1_000;
         let mut runs = Vec::new();
-        for run in 0..=RUNS {
+        for run in 0..=repeats() {
             let meter = Meter::start();
             for _ in 0..times {
                 pair.traffic = Traffic::default();
@@ -484,7 +485,7 @@ fn ten_changed(report: &mut Report) {
         (true, 10, "live, in one commit"),
     ] {
         let mut runs = Vec::new();
-        for run in 0..=RUNS {
+        for run in 0..=repeats() {
             if !live {
                 pair.part();
             }
@@ -542,7 +543,7 @@ fn memory(report: &mut Report) {
 }
 
 fn peak(report: &mut Report) {
-    let sizes = if quick() { [10_000, 100_000] } else { [100_000, 1_000_000] };
+    let sizes = if quick() { [10_000, 30_000] } else { [100_000, 1_000_000] };
     let mut peaks = Vec::new();
     for events in sizes {
         let folder = tempfile::tempdir().expect("a folder");
@@ -568,10 +569,10 @@ fn peak(report: &mut Report) {
 
 fn open(report: &mut Report) {
     // Nearly as many events after the last checkpoint as there can be.
-    let events = if quick() { 119_000 } else { 1_019_000 };
+    let events = if quick() { 39_000 } else { 1_019_000 };
     let folder = tempfile::tempdir().expect("a folder");
     child::run(Job::Write, events, folder.path());
-    let figures = (0..=RUNS).map(|_| child::run(Job::Open, events, folder.path()));
+    let figures = (0..=repeats()).map(|_| child::run(Job::Open, events, folder.path()));
     let seconds = median(figures.skip(1).collect());
     report.add(Row {
         workload: "W1",

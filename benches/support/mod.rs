@@ -9,7 +9,9 @@ pub mod report;
 pub mod work;
 
 /// Runs after the warm-up; the figures are their medians.
-pub const RUNS: usize = 5;
+pub fn repeats() -> usize {
+    if quick() { 1 } else { 5 }
+}
 
 /// The middle one of some figures.
 pub fn median(mut figures: Vec<f64>) -> f64 {

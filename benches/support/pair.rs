@@ -219,6 +219,8 @@ impl Device {
 
     /// Makes a write; the ids written.
     pub fn write(&mut self, write: Call) -> Vec<EntityId> {
+        // No two writes are made in the same millisecond.
+        self.clock.set(self.clock.get() + 1_000);
         match self.call(write) {
             Reply::Written(ids) => ids,
             other => panic!("a write answered {other:?}"),

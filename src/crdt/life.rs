@@ -5,6 +5,8 @@
 //! from what is kept: per log its latest Delete, its latest `Create`, the last commit that gave life, and where along
 //! the log something was newly seen. A void event moves only what was seen.
 
+use smallvec::SmallVec;
+
 use super::logs::{LogIx, Pos};
 use crate::error::{Error, Result};
 use crate::types::codec::{Reader, put_varint};
@@ -17,10 +19,16 @@ pub(super) struct LogState {
     pub last: Pos,
     /// The last commit with an event that counts and does not delete.
     pub live: u64,
+    more: Option<Box<More>>,
+}
+
+/// What most logs have nothing of: they were not there when the entity was made, and do not delete.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+struct More {
     /// The last `Create` that counts.
-    pub create: Pos,
+    create: Pos,
     /// The last Delete that counts.
-    pub delete: Pos,
+    delete: Pos,
     seen: Vec<Column>,
 }
 
@@ -45,12 +53,34 @@ struct Step {
 
 /// Sorted by log.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct Logs(Vec<LogState>);
+pub(super) struct Logs(SmallVec<[LogState; 1]>);
 
 impl LogState {
+    /// The last `Create` that counts.
+    pub fn create(&self) -> Pos {
+        self.more.as_ref().map_or(Pos::NONE, |more| more.create)
+    }
+
+    /// The last Delete that counts.
+    pub fn delete(&self) -> Pos {
+        self.more.as_ref().map_or(Pos::NONE, |more| more.delete)
+    }
+
+    pub fn set_create(&mut self, pos: Pos) {
+        self.more.get_or_insert_default().create = pos;
+    }
+
+    pub fn set_delete(&mut self, pos: Pos) {
+        self.more.get_or_insert_default().delete = pos;
+    }
+
+    fn columns(&self) -> &[Column] {
+        self.more.as_ref().map_or(&[], |more| &more.seen)
+    }
+
     /// The last commit that counts, 0 if none.
     pub fn counted(&self) -> u64 {
-        self.live.max(self.delete.seq)
+        self.live.max(self.delete().seq)
     }
 
     /// What it had seen of another log, all in all, at one of its events.
@@ -67,7 +97,7 @@ impl LogState {
 
     /// All that it had seen at one of its events.
     pub fn clock_at(&self, at: Pos) -> impl Iterator<Item = (LogIx, u64)> + '_ {
-        self.seen.iter().map(move |column| (column.log, self.seen_at(column.log, at))).filter(|(_, seq)| *seq > 0)
+        self.columns().iter().map(move |column| (column.log, self.seen_at(column.log, at))).filter(|(_, seq)| *seq > 0)
     }
 
     /// Notes what an event has seen; what was seen before adds nothing.
@@ -76,12 +106,13 @@ impl LogState {
             return;
         }
         let live = self.live;
-        let column = match self.seen.binary_search_by_key(&other, |column| column.log) {
-            Ok(found) => &mut self.seen[found],
+        let seen = &mut self.more.get_or_insert_default().seen;
+        let column = match seen.binary_search_by_key(&other, |column| column.log) {
+            Ok(found) => &mut seen[found],
             Err(place) => {
-                self.seen.reserve_exact(1);
-                self.seen.insert(place, Column { log: other, steps: Vec::with_capacity(1) });
-                &mut self.seen[place]
+                seen.reserve_exact(1);
+                seen.insert(place, Column { log: other, steps: Vec::with_capacity(1) });
+                &mut seen[place]
             }
         };
         if column.steps.last().is_none_or(|last| last.seq < seq) {
@@ -90,20 +121,21 @@ impl LogState {
     }
 
     fn steps(&self, other: LogIx) -> &[Step] {
-        match self.seen.binary_search_by_key(&other, |column| column.log) {
-            Ok(found) => &self.seen[found].steps,
+        let columns = self.columns();
+        match columns.binary_search_by_key(&other, |column| column.log) {
+            Ok(found) => &columns[found].steps,
             Err(_) => &[],
         }
     }
 
     /// Whether this log (another one than `deleter`'s) defeats its Delete.
     fn defeats(&self, deleter: &LogState) -> bool {
-        let covered = deleter.seen_at(self.log, deleter.delete);
+        let (create, delete) = (self.create(), deleter.delete());
+        let covered = deleter.seen_at(self.log, delete);
         let steps = self.steps(deleter.log);
-        let saw = steps.get(steps.partition_point(|step| step.seq < deleter.delete.seq));
+        let saw = steps.get(steps.partition_point(|step| step.seq < delete.seq));
         // A clock never covers a commit that itself names the covering event, whatever the clock claims.
-        let created =
-            self.create.is_some() && (self.create.seq > covered || saw.is_some_and(|step| step.at <= self.create));
+        let created = create.is_some() && (create.seq > covered || saw.is_some_and(|step| step.at <= create));
         created || saw.map_or(self.live, |step| step.live) > covered
     }
 }
@@ -117,7 +149,9 @@ impl Logs {
         let found = match self.0.binary_search_by_key(&log, |state| state.log) {
             Ok(found) => found,
             Err(place) => {
-                self.0.reserve_exact(1);
+                if self.0.len() == self.0.capacity() {
+                    self.0.reserve_exact(1);
+                }
                 self.0.insert(place, LogState { log, ..LogState::default() });
                 place
             }
@@ -141,16 +175,17 @@ impl Logs {
 
     /// Whether any log deletes, defeated or not.
     pub fn any_delete(&self) -> bool {
-        self.0.iter().any(|state| state.delete.is_some())
+        self.0.iter().any(|state| state.delete().is_some())
     }
 
     /// Whether it exists and every Delete is defeated.
     pub fn is_visible(&self) -> bool {
-        self.exists() && self.0.iter().filter(|state| state.delete.is_some()).all(|state| self.is_defeated(state))
+        self.exists() && self.0.iter().filter(|state| state.delete().is_some()).all(|state| self.is_defeated(state))
     }
 
     fn is_defeated(&self, deleter: &LogState) -> bool {
-        deleter.create > deleter.delete || self.0.iter().any(|state| state.log != deleter.log && state.defeats(deleter))
+        deleter.create() > deleter.delete()
+            || self.0.iter().any(|state| state.log != deleter.log && state.defeats(deleter))
     }
 
     /// Whether the event `by` of one log covers the event `pos` of another: its clock does, and the other does not
@@ -161,9 +196,14 @@ impl Logs {
     }
 
     pub fn memory_bytes(&self) -> usize {
-        let columns = self.0.iter().flat_map(|state| &state.seen);
-        self.0.capacity() * size_of::<LogState>()
-            + columns.map(|column| size_of::<Column>() + column.steps.capacity() * size_of::<Step>()).sum::<usize>()
+        let more = self.0.iter().filter_map(|state| state.more.as_ref()).map(|more| {
+            let columns = more.seen.iter();
+            size_of::<More>()
+                + 16
+                + columns.map(|column| size_of::<Column>() + column.steps.capacity() * size_of::<Step>()).sum::<usize>()
+        });
+        let own = if self.0.spilled() { self.0.capacity() * size_of::<LogState>() + 16 } else { 0 };
+        own + more.sum::<usize>()
     }
 
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -172,10 +212,10 @@ impl Logs {
             put_varint(out, u64::from(state.log.0));
             put_pos(out, state.last);
             put_varint(out, state.live);
-            put_pos(out, state.create);
-            put_pos(out, state.delete);
-            put_varint(out, state.seen.len() as u64);
-            for column in &state.seen {
+            put_pos(out, state.create());
+            put_pos(out, state.delete());
+            put_varint(out, state.columns().len() as u64);
+            for column in state.columns() {
                 put_varint(out, u64::from(column.log.0));
                 put_varint(out, column.steps.len() as u64);
                 for step in &column.steps {
@@ -188,16 +228,11 @@ impl Logs {
     }
 
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        let mut logs = Vec::<LogState>::new();
+        let mut logs = SmallVec::<[LogState; 1]>::new();
         for _ in 0..reader.count(usize::MAX, "logs of an entity")? {
-            let mut state = LogState {
-                log: read_log(reader)?,
-                last: read_pos(reader)?,
-                live: reader.varint()?,
-                create: read_pos(reader)?,
-                delete: read_pos(reader)?,
-                seen: Vec::new(),
-            };
+            let mut state =
+                LogState { log: read_log(reader)?, last: read_pos(reader)?, live: reader.varint()?, more: None };
+            let mut more = More { create: read_pos(reader)?, delete: read_pos(reader)?, seen: Vec::new() };
             for _ in 0..reader.count(usize::MAX, "logs that a log has seen")? {
                 let mut column = Column { log: read_log(reader)?, steps: Vec::new() };
                 for _ in 0..reader.count(usize::MAX, "what a log has seen")? {
@@ -207,16 +242,17 @@ impl Logs {
                     }
                     column.steps.push(step);
                 }
-                if state.seen.last().is_some_and(|last| last.log >= column.log) || column.steps.is_empty() {
+                if more.seen.last().is_some_and(|last| last.log >= column.log) || column.steps.is_empty() {
                     return Err(out_of_order());
                 }
                 column.steps.shrink_to_fit();
-                state.seen.push(column);
+                more.seen.push(column);
             }
+            more.seen.shrink_to_fit();
+            state.more = (more != More::default()).then(|| Box::new(more));
             if logs.last().is_some_and(|last| last.log >= state.log) {
                 return Err(out_of_order());
             }
-            state.seen.shrink_to_fit();
             logs.push(state);
         }
         logs.shrink_to_fit();

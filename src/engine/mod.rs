@@ -74,8 +74,12 @@ pub struct EngineConfig {
 /// Sizes that decide when housekeeping happens and never what it does; a simulation makes them small.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
-    /// Events after which a checkpoint is due: what opening replays at most.
+    /// Events after which a checkpoint is due: what opening replays at most, but after a crash amid a bulk sync.
     pub checkpoint_events: u64,
+    /// The same while a peer sends in bulk, so that an entity that it changes often is encoded few times.
+    pub bulk_events: u64,
+    /// Bytes of states and waiting events that are not on disk, roughly, after which a checkpoint is due in any case.
+    pub dirty_bytes: usize,
     /// How many small blocks in a row are merged.
     pub merge_blocks: u32,
     /// Bytes of entity states that may stay in memory though they are on disk.
@@ -84,7 +88,13 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { checkpoint_events: 20_000, merge_blocks: 256, clean_bytes: 64 << 20 }
+        Self {
+            checkpoint_events: 20_000,
+            bulk_events: 400_000,
+            dirty_bytes: 24 << 20,
+            merge_blocks: 256,
+            clean_bytes: 24 << 20,
+        }
     }
 }
 
@@ -367,6 +377,10 @@ impl SyncEngine {
         self.sessions_due();
         self.pump();
         self.settle();
+        // A bulk sync may just have ended.
+        if self.job.is_none() && self.checkpoint_due() {
+            self.start_checkpoint();
+        }
         self.set_alarm();
     }
 

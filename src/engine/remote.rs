@@ -19,6 +19,8 @@ use crate::wire::{Item, cut_suffix, decode_block, decode_header, verify_block};
 pub const SMALL_BLOCK: usize = 8 << 10;
 /// How long others' commits wait before they are forwarded: their author pushes them too.
 const FORWARD_DELAY: u64 = 200_000;
+/// How long a peer that sends in bulk may be silent before checkpoints wait no longer.
+const BULK_PAUSE: u64 = 100_000;
 
 /// What one frame brought, to be written at once.
 #[derive(Default, Debug)]
@@ -172,6 +174,9 @@ impl SyncEngine {
         self.moved.1 += events;
         if let Some(session) = self.sessions.get_mut(&link) {
             session.received_events += events;
+            if !session.caught_up {
+                session.bulk_until = self.now.mono + BULK_PAUSE;
+            }
         }
     }
 

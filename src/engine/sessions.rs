@@ -104,6 +104,8 @@ pub struct Session {
     pub complete: bool,
     /// In sync since the last exchange of frontiers: what comes now is live.
     pub caught_up: bool,
+    /// Until when what it sends counts as a bulk sync, for which checkpoints wait.
+    pub bulk_until: u64,
     pub connected: bool,
     pub sent_events: u64,
     pub received_events: u64,
@@ -147,6 +149,7 @@ impl Session {
             stale: true,
             complete: false,
             caught_up: false,
+            bulk_until: 0,
             connected: false,
             sent_events: 0,
             received_events: 0,
@@ -621,6 +624,9 @@ impl SyncEngine {
         }
         if let Some(forward) = self.next_forward() {
             at = at.min(forward);
+        }
+        if let Some(checkpoint) = self.next_checkpoint() {
+            at = at.min(checkpoint);
         }
         // A time that has passed is handled already, but for what the pump could not send.
         let at = at.max(self.now.mono + 1_000);

@@ -280,6 +280,9 @@ impl SyncEngine {
             if let Some(session) = self.sessions.get_mut(&link) {
                 session.complete = complete;
                 session.caught_up |= complete;
+                if complete {
+                    session.bulk_until = 0;
+                }
             }
         }
         self.settle_forced();

@@ -126,6 +126,16 @@ impl EntityId {
     pub fn new_v7(millis: u64, random: [u8; 10]) -> Self {
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().into_bytes())
     }
+
+    /// The version 7 UUID of the same millisecond whose last 62 random bits are this one's plus `step`; none where they
+    /// run over.
+    pub(crate) fn v7_plus(&self, step: u64) -> Option<Self> {
+        let [high @ .., a, b, c, d, e, f, g, h] = self.0;
+        let low = u64::from_be_bytes([a, b, c, d, e, f, g, h]).checked_add(step).filter(|low| low >> 62 == 0b10)?;
+        let [a, b, c, d, e, f, g, h] = low.to_be_bytes();
+        let [i, j, k, l, m, n, o, p] = high;
+        Some(Self([i, j, k, l, m, n, o, p, a, b, c, d, e, f, g, h]))
+    }
 }
 
 impl fmt::Display for EntityId {
@@ -281,6 +291,14 @@ mod tests {
         assert!(EntityType::new("x".repeat(129)).is_err());
         let bytes = postcard::to_allocvec("a\u{0}b").unwrap();
         assert!(postcard::from_bytes::<FieldName>(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_step_over_the_last_random_bits_gives_no_id() {
+        let last = EntityId::new_v7(1, [255; 10]);
+        assert_eq!(last.v7_plus(1), None);
+        let first = EntityId::new_v7(1, [0; 10]);
+        assert_eq!(first.v7_plus(0x1_02), Some(EntityId::new_v7(1, [0, 0, 0, 0, 0, 0, 0, 0, 1, 2])));
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub enum Value {
 const CANONICAL_NAN: u64 = 0x7ff8_0000_0000_0000;
 
 impl Value {
+    /// The tag of a text.
+    pub(crate) const TEXT: u8 = 4;
+
     /// The canonical form of a float: one NaN, no negative zero.
     pub fn float(number: f64) -> Self {
         Self::Float(if number.is_nan() {
@@ -70,6 +73,19 @@ impl Value {
         })
     }
 
+    /// Bytes that its content takes in memory, roughly.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
+            Value::Text(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::List(items) => items.iter().map(|item| size_of::<Value>() + item.memory_bytes()).sum(),
+            Value::Map(items) => {
+                items.iter().map(|(name, item)| size_of::<(String, Value)>() + name.len() + item.memory_bytes()).sum()
+            }
+        }
+    }
+
     /// Appends the canonical encoding: a tag byte, then the content.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
@@ -84,7 +100,7 @@ impl Value {
                 out.extend_from_slice(&number.to_bits().to_le_bytes());
             }
             Value::Text(text) => {
-                out.push(4);
+                out.push(Self::TEXT);
                 put_bytes(out, text.as_bytes());
             }
             Value::Bytes(bytes) => {
@@ -131,7 +147,7 @@ impl Value {
                     _ => return Err(Error::protocol("a float that is not in canonical form")),
                 }
             }
-            4 => Value::Text(reader.text(MAX_EVENT_BYTES, "a text value")?.to_owned()),
+            Self::TEXT => Value::Text(reader.text(MAX_EVENT_BYTES, "a text value")?.to_owned()),
             5 => Value::Bytes(reader.bytes(MAX_EVENT_BYTES, "a bytes value")?.to_owned()),
             6 => {
                 let count = reader.count(MAX_EVENT_BYTES, "items of a list")?;

@@ -400,7 +400,7 @@ fn a_block_that_says_other_numbers_or_names_than_it_has_is_refused() {
     let id = u128::from_be_bytes(std::array::from_fn(|at| at as u8 * 15 + 1));
     let block = encode_block(&chain(1, vec![(5, vec![], None, vec![set(id, "a", 1), set(id, "b", 2)])])).unwrap();
     let (events, body_bytes, entities) = (50, 51, 52);
-    assert_eq!((block[2], block[events], block[entities], block[entities + 1]), (0, 2, 1, 0));
+    assert_eq!((block[2], block[events], block[entities], block[entities + 1]), (0, 2, 1, 16));
     let message = |block: &[u8]| decode_block(block, VAULT).unwrap_err().message().to_owned();
     for other in [1, 3] {
         let mut block = block.clone();
@@ -412,7 +412,7 @@ fn a_block_that_says_other_numbers_or_names_than_it_has_is_refused() {
     unused[entities] = 2;
     unused[body_bytes] += 2;
     let end_of_ids = entities + 18;
-    unused.splice(end_of_ids..end_of_ids, [15, 77]);
+    unused.splice(end_of_ids..end_of_ids, [1, 2]);
     assert!(message(&unused).contains("names"));
     // The same field numbers the other way round: `b` first, though `a` is mentioned first.
     let mut turned = block.clone();
@@ -420,6 +420,68 @@ fn a_block_that_says_other_numbers_or_names_than_it_has_is_refused() {
     turned[first] = 1;
     assert!(message(&turned).contains("field number"));
     assert!(decode_block(&block, VAULT).is_ok());
+}
+
+#[test]
+fn ids_that_are_near_each_other_take_few_bytes_and_unrelated_ones_seventeen() {
+    let size = |ids: &[u128]| {
+        let events = ids.iter().map(|id| set(*id, "a", 1)).collect();
+        let commits = chain(1, vec![(5, vec![], None, events)]);
+        let mut builder = BlockBuilder::new(VAULT, &log());
+        assert!(builder.push(&commits[0]).unwrap());
+        let block = builder.finish().unwrap();
+        assert_eq!(decode_block(&block, VAULT).unwrap()[0].events, commits[0].events);
+        let mut once = Vec::new();
+        ids.iter().map(|id| EntityId(id.to_be_bytes())).for_each(|id| {
+            if !once.contains(&id) {
+                once.push(id);
+            }
+        });
+        assert_eq!(block_entities(&block).unwrap(), once);
+        builder.body_bytes()
+    };
+    let far = u128::MAX / 3;
+    // Another event takes six bytes beside its entity, and more than one are counted.
+    let one = size(&[far]);
+    for (next, bytes) in [
+        (far + 1, 2),
+        (far - 1, 2),
+        (far + 127, 2),
+        (far + 128, 3),
+        (far - 0x7fff, 3),
+        (far + (1 << 80), 12),
+        (far - (1 << 126), 17),
+        (far.wrapping_add(1 << 127), 17),
+    ] {
+        assert_eq!(size(&[far, next]) - one, bytes + 7, "{next:x}");
+    }
+    // Round the end, and back to one that is known.
+    for ids in [[0, u128::MAX, 0], [u128::MAX, 0, 1], [1, 0, 1], [1 << 127, 0, 1 << 127]] {
+        size(&ids);
+    }
+}
+
+#[test]
+fn an_id_is_written_in_one_way_only() {
+    let events = vec![set(300, "a", 1), set(301, "a", 1), set(302, "a", 1)];
+    let block = encode_block(&chain(1, vec![(5, vec![], None, events)])).unwrap();
+    let ids = block.windows(8).position(|part| part == [3, 2, 0x58, 2, 1, 2, 1, 2]).unwrap();
+    let message = |changed: &[u8]| {
+        let mut block = block.clone();
+        block.splice(ids..ids + 8, changed.iter().copied());
+        block[51] = block[51] - 8 + changed.len() as u8;
+        (block_entities(&block).unwrap_err().message().to_owned(), decode_block(&block, VAULT).is_err())
+    };
+    for (changed, why) in [
+        (&[3, 2, 0x58, 2, 2, 2, 0, 1, 2][..], "shortest form"),
+        (&[3, 2, 0x58, 2, 1, 0, 1, 2], "shortest form"),
+        (&[3, 2, 0x58, 2, 0, 1, 2], "twice"),
+        (&[3, 2, 0x58, 2, 1, 2, 1, 1], "twice"),
+        (&[3, 17, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1, 2], "over the limit"),
+    ] {
+        let (message, refused) = message(changed);
+        assert!(message.contains(why) && refused, "{message}");
+    }
 }
 
 #[test]

@@ -322,9 +322,9 @@ impl Names {
         put_varint(out, self.entities.names.len() as u64);
         let mut last = EntityId([0; 16]);
         for entity in &self.entities.names {
-            let shared = shared_prefix(&last, entity);
-            out.push(shared as u8);
-            out.extend_from_slice(&entity.0[shared..]);
+            let (length, bytes) = distance(&last, entity);
+            out.push(length as u8);
+            out.extend_from_slice(&bytes[..length]);
             last = *entity;
         }
         put_varint(out, self.fields.names.len() as u64);
@@ -337,16 +337,18 @@ impl Names {
     }
 }
 
-/// Bytes that two ids start with alike: those made within the same minute share their first four or five.
-fn shared_prefix(last: &EntityId, entity: &EntityId) -> usize {
-    last.0.iter().zip(&entity.0).take_while(|(a, b)| a == b).count()
+/// How far an id is from the one before it, both as numbers (and round the end): zigzag coded, lowest byte first, and
+/// how many of these bytes say something. Ids of one batch are near each other (`Entropy::entity_id`).
+fn distance(last: &EntityId, entity: &EntityId) -> (usize, [u8; 16]) {
+    let distance = u128::from_be_bytes(entity.0).wrapping_sub(u128::from_be_bytes(last.0)) as i128;
+    let zigzag = ((distance << 1) ^ (distance >> 127)) as u128;
+    (16 - zigzag.leading_zeros() as usize / 8, zigzag.to_le_bytes())
 }
 
 impl WriteNames for Names {
     fn entity(&mut self, out: &mut Vec<u8>, entity: &EntityId) {
-        let number = self
-            .entities
-            .number(entity, |names| 17 - shared_prefix(names.last().unwrap_or(&EntityId([0; 16])), entity));
+        let number =
+            self.entities.number(entity, |names| 1 + distance(names.last().unwrap_or(&EntityId([0; 16])), entity).0);
         put_signed(out, i64::from(number) - i64::from(self.last_entity));
         self.last_entity = number;
     }

@@ -16,13 +16,25 @@ use crate::types::{
 pub(super) fn entities(reader: &mut Reader<'_>, max: usize) -> Result<Vec<EntityId>> {
     let count = reader.count(max, "entities of a block")?;
     let mut entities = Vec::with_capacity(count);
-    let mut last = [0; 16];
-    for index in 0..count {
-        let shared = usize::from(reader.byte()?);
-        let rest = last.get_mut(shared..).filter(|rest| !rest.is_empty() || index == 0);
-        let rest = rest.ok_or_else(|| Error::protocol("an entity id that is the one before it, or too long"))?;
-        rest.copy_from_slice(reader.take(rest.len())?);
-        entities.push(EntityId(last));
+    let mut last = 0_u128;
+    for _ in 0..count {
+        let bytes = reader.bytes(16, "an entity id")?;
+        if bytes.last() == Some(&0) {
+            return Err(Error::protocol("an entity id that is not in its shortest form"));
+        }
+        let mut zigzag = [0; 16];
+        zigzag[..bytes.len()].copy_from_slice(bytes);
+        let zigzag = u128::from_le_bytes(zigzag);
+        last = last.wrapping_add((zigzag >> 1) ^ (zigzag & 1).wrapping_neg());
+        entities.push(EntityId(last.to_be_bytes()));
+    }
+    // Mostly they ascend; where they do not, it takes sorting to see that none is there twice.
+    if !entities.is_sorted_by(|a, b| a < b) {
+        let mut sorted = entities.clone();
+        sorted.sort_unstable();
+        if !sorted.is_sorted_by(|a, b| a < b) {
+            return Err(Error::protocol("an entity that is in its block's dictionary twice"));
+        }
     }
     Ok(entities)
 }
