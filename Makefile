@@ -47,7 +47,7 @@ package: ## the packed crate builds in an empty project
 	scripts/check-package
 
 sim: ## the simulation, SEEDS=100000 for many
-	$(CARGO) run --release --locked --features sim --example sim -- --seeds $(SEEDS)
+	$(CARGO) run --release --locked --no-default-features --features text,sim --example sim -- --seeds $(SEEDS)
 
 mutants: ## do the tests notice broken rules? (tests/mutations)
 	scripts/mutants

@@ -13,9 +13,10 @@ use super::log::Tip;
 use super::remote::Arrived;
 use super::{Job, SyncEngine, Wanted};
 use crate::error::{Error, Result};
+use crate::protocol::Held;
 use crate::store::{Read, Rows, Table};
 use crate::types::codec::{Reader, put_bytes};
-use crate::types::{Commit, EntityId, Hash};
+use crate::types::{Commit, EntityId};
 use crate::wire::*;
 
 /// Bytes of own blocks read at once.
@@ -294,13 +295,7 @@ impl SyncEngine {
         if let Some(link) = from
             && let Some(session) = self.sessions.get_mut(&link)
         {
-            let held = session.theirs.entry(name.clone()).or_insert(crate::protocol::Held {
-                seq: 0,
-                hash: Hash::ZERO,
-                forked: true,
-            });
-            held.forked = true;
-            held.seq = held.seq.min(common.seq);
+            session.theirs.entry(name.clone()).or_insert(Held::FORKED).cut_at_fork(common.seq, common.hash);
         }
         if self.logs.get(&key).is_some_and(|log| log.fork.is_some_and(|fork| fork.seq <= common.seq)) {
             return Ok(());
@@ -346,14 +341,8 @@ impl SyncEngine {
             self.send_items(link, std::iter::once(Item::Fork(ours.into(), theirs.into())));
         }
         let (Some(log), Some(session)) = (self.logs.get(&key), self.sessions.get_mut(&link)) else { return };
-        let fork = log.fork.map_or(0, |fork| fork.seq);
-        if let Some(held) = session.theirs.get_mut(&log.name) {
-            held.forked = true;
-            held.seq = held.seq.min(fork);
-        } else {
-            let held = crate::protocol::Held { seq: 0, hash: Hash::ZERO, forked: true };
-            session.theirs.insert(log.name.clone(), held);
-        }
+        let fork = log.fork.unwrap_or(Tip::START);
+        session.theirs.entry(log.name.clone()).or_insert(Held::FORKED).cut_at_fork(fork.seq, fork.hash);
         session.stuck.remove(&key);
         session.stale = true;
     }

@@ -17,6 +17,19 @@ pub struct Held {
     pub forked: bool,
 }
 
+impl Held {
+    /// Of a log that is known to be forked, and of which nothing else is known.
+    pub const FORKED: Self = Self { seq: 0, hash: Hash::ZERO, forked: true };
+
+    /// The log turned out to be forked after this commit: what is held beyond it counts no more.
+    pub fn cut_at_fork(&mut self, seq: u64, hash: Hash) {
+        self.forked = true;
+        if self.seq > seq {
+            (self.seq, self.hash) = (seq, hash);
+        }
+    }
+}
+
 /// What a replica holds, exactly.
 pub type Frontier = BTreeMap<LogName, Held>;
 
@@ -122,5 +135,18 @@ mod tests {
     #[test]
     fn a_frontier_that_lost_a_log_is_told_in_full() {
         assert!(!summarize(Hash::ZERO, &frontier(1, 1), Some((7, &frontier(2, 1)))).complete);
+    }
+
+    #[test]
+    fn what_is_held_beyond_a_fork_ends_in_its_last_common_commit() {
+        let held = Held { seq: 3, hash: Hash([3; 32]), forked: false };
+        let cut = |seq| {
+            let mut held = held;
+            held.cut_at_fork(seq, Hash([9; 32]));
+            held
+        };
+        assert_eq!(cut(2), Held { seq: 2, hash: Hash([9; 32]), forked: true });
+        assert_eq!(cut(3), Held { forked: true, ..held });
+        assert_eq!(cut(4), Held { forked: true, ..held });
     }
 }
