@@ -1,6 +1,6 @@
 // Opens the store and wires the parts of the page to it.
 
-import { open } from "./sync/index.js";
+import { open } from "./sync/dist/index.js";
 import { app } from "./model.js";
 import { $, attempt, problem } from "./dom.js";
 import { showBoard } from "./board.js";

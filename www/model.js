@@ -1,6 +1,6 @@
 // What a note is.
 
-import { schema, t } from "./sync/index.js";
+import { schema, t } from "./sync/dist/index.js";
 
 export const app = schema({
   note: {
