@@ -26,6 +26,8 @@ pub mod orchestrator;
 pub mod platform;
 pub mod policy;
 pub mod protocol;
+#[cfg(all(feature = "relay", not(target_arch = "wasm32")))]
+pub mod relay;
 pub mod store;
 pub mod transport;
 pub mod types;
