@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they need, `make setup` installs.
 
 # One set of features for lint, doc and test, so that the dependencies are compiled once for each kind of build.
-FEATURES     ?= cli,sim
+FEATURES     ?= cli,relay,sim
 SEEDS        ?= 1000
 FUZZ_SECONDS ?= 60
 CARGO        ?= cargo

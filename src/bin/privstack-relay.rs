@@ -41,8 +41,8 @@ struct Args {
     json: bool,
 }
 
-/// How long the first line waits for addresses, after the last that came.
-const LISTEN_PATIENCE: Duration = Duration::from_millis(200);
+/// How long the first line waits for addresses: of one wildcard come several, and nothing says which is the last.
+const LISTEN_PATIENCE: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -80,9 +80,15 @@ async fn run(args: Args) -> Result<()> {
         TcpListener::bind(args.http).await.map_err(|error| failed("listening on", &args.http.to_string(), &error))?;
     let http = listener.local_addr().map_err(|error| failed("reading", "the address", &error))?;
     let mut relay = Relay::start(&keypair, &config)?;
-    while let Ok(event) = tokio::time::timeout(LISTEN_PATIENCE, relay.next()).await {
-        if let RelayEvent::ListenFailed(address, why) = event {
-            return Err(Error::new(ErrorCode::Transport, format!("cannot listen on {address}: {why}")));
+    let mut early = Vec::new();
+    let deadline = tokio::time::Instant::now() + LISTEN_PATIENCE;
+    while let Ok(event) = tokio::time::timeout_at(deadline, relay.next()).await {
+        match event {
+            RelayEvent::ListenFailed(address, why) => {
+                return Err(Error::new(ErrorCode::Transport, format!("cannot listen on {address}: {why}")));
+            }
+            RelayEvent::Listening(_) => {}
+            event => early.push(event),
         }
     }
     let addresses = Arc::new(Mutex::new(relay.addresses()));
@@ -92,6 +98,7 @@ async fn run(args: Args) -> Result<()> {
             "event": "ready", "peer_id": relay.peer_id(), "addresses": relay.addresses(), "http": http.to_string(),
         }),
     );
+    early.iter().for_each(|event| tell(args.json, &line(event)));
     let serving = serve_identity(listener, relay.peer_id(), addresses.clone());
     let relaying = async {
         loop {
@@ -115,6 +122,9 @@ fn line(event: &RelayEvent) -> Value {
             json!({ "event": "listen_failed", "address": address, "message": why })
         }
         RelayEvent::Reserved(peer) => json!({ "event": "reserved", "peer": peer }),
+        RelayEvent::ReservationRefused(peer, why) => {
+            json!({ "event": "reservation_refused", "peer": peer, "message": why })
+        }
         RelayEvent::CircuitOpened(from, to) => json!({ "event": "circuit_opened", "from": from, "to": to }),
         RelayEvent::CircuitRefused(from, to, why) => {
             json!({ "event": "circuit_refused", "from": from, "to": to, "message": why })

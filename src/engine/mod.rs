@@ -150,6 +150,8 @@ enum Wanted {
 /// The engine of one device and one vault.
 pub struct SyncEngine {
     config: EngineConfig,
+    /// The network knows ways to members of whom no address is known.
+    finds_members: bool,
     tuning: Tuning,
     me: PeerId,
     entropy: Entropy,
@@ -279,6 +281,7 @@ impl SyncEngine {
             wake_at: 0,
             entropy,
             config,
+            finds_members: false,
             tuning: Tuning::default(),
         }
     }
@@ -286,6 +289,13 @@ impl SyncEngine {
     /// Changes the sizes of housekeeping.
     pub fn with_tuning(mut self, tuning: Tuning) -> Self {
         self.tuning = tuning;
+        self
+    }
+
+    /// Says whether the network knows ways to members of whom no address is known: through a relay, say. Members are
+    /// dialled then even so.
+    pub fn finding_members(mut self, finds_members: bool) -> Self {
+        self.finds_members = finds_members;
         self
     }
 

@@ -198,7 +198,7 @@ impl SyncEngine {
 
     fn dial_candidates(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
         self.peers.iter().filter(|(id, peer)| {
-            (peer.wanted || (!peer.addresses.is_empty() && self.is_member(id)))
+            (peer.wanted || ((self.finds_members || !peer.addresses.is_empty()) && self.is_member(id)))
                 && !self.sessions.values().any(|session| session.peer == **id)
         })
     }
@@ -208,6 +208,9 @@ impl SyncEngine {
         if self.paused || self.vault.is_none() {
             return;
         }
+        if self.finds_members {
+            self.know_all_members();
+        }
         let due: Vec<PeerId> =
             self.dial_candidates().filter(|(_, peer)| peer.due() <= self.now.mono).map(|(id, _)| *id).collect();
         for id in due {
@@ -215,6 +218,16 @@ impl SyncEngine {
                 peer.dialling = self.now.mono + DIAL_TIME;
                 self.out.push(Output::Dial(id, peer.addresses.clone()));
             }
+        }
+    }
+
+    /// Those whom the membership log names and nobody has told an address of.
+    fn know_all_members(&mut self) {
+        let Some(vault) = &self.vault else { return };
+        let view = vault.membership.evaluate();
+        let unknown: Vec<PeerId> = view.members.keys().filter(|peer| !self.peers.contains_key(peer)).copied().collect();
+        for peer in unknown.into_iter().filter(|peer| *peer != self.me) {
+            self.peers.entry(peer).or_default();
         }
     }
 

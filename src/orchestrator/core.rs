@@ -46,7 +46,8 @@ impl Core {
             resync_interval_ms: u64::try_from(sync.resync_interval.as_millis()).unwrap_or(u64::MAX),
             instance_mark,
             seed: *seed,
-        });
+        })
+        .finding_members(config.p2p_config.enable_relay);
         let mut core = Self {
             engine,
             store,

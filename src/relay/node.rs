@@ -69,6 +69,8 @@ pub enum RelayEvent {
     ListenFailed(String, String),
     /// A device got a place, or renewed it.
     Reserved(String),
+    /// A device got no place: who and why.
+    ReservationRefused(String, String),
     /// A circuit opened: from and to.
     CircuitOpened(String, String),
     /// A circuit was refused: from, to and why.
@@ -90,6 +92,8 @@ struct RelayBehaviour {
 pub struct Relay {
     swarm: Swarm<RelayBehaviour>,
     addresses: Vec<Multiaddr>,
+    /// Whether they were given; else they are those on which it listens.
+    external: bool,
 }
 
 impl std::fmt::Debug for Relay {
@@ -125,7 +129,7 @@ impl Relay {
                 .listen_on(parse(text)?)
                 .map_err(|error| Error::new(ErrorCode::Transport, format!("cannot listen on {text}: {error}")))?;
         }
-        let mut relay = Self { swarm, addresses: Vec::new() };
+        let mut relay = Self { swarm, addresses: Vec::new(), external: !config.external.is_empty() };
         for text in &config.external {
             relay.reachable_at(parse(text)?);
         }
@@ -157,12 +161,16 @@ impl Relay {
             match self.swarm.select_next_some().await {
                 SwarmEvent::NewListenAddr { address, .. } => {
                     let text = address.to_string();
-                    self.reachable_at(address);
+                    if !self.external {
+                        self.reachable_at(address);
+                    }
                     return RelayEvent::Listening(text);
                 }
                 SwarmEvent::ExpiredListenAddr { address, .. } => {
-                    self.swarm.remove_external_address(&address);
-                    self.addresses.retain(|other| *other != address);
+                    if !self.external {
+                        self.swarm.remove_external_address(&address);
+                        self.addresses.retain(|other| *other != address);
+                    }
                     return RelayEvent::ListenFailed(address.to_string(), "it is gone from this machine".into());
                 }
                 SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
@@ -183,6 +191,9 @@ impl Relay {
 fn told(event: relay::Event) -> Option<RelayEvent> {
     Some(match event {
         relay::Event::ReservationReqAccepted { src_peer_id, .. } => RelayEvent::Reserved(src_peer_id.to_string()),
+        relay::Event::ReservationReqDenied { src_peer_id, status } => {
+            RelayEvent::ReservationRefused(src_peer_id.to_string(), format!("{status:?}"))
+        }
         relay::Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
             RelayEvent::CircuitOpened(src_peer_id.to_string(), dst_peer_id.to_string())
         }
@@ -234,8 +245,13 @@ fn muxer() -> yamux::Config {
     config
 }
 
+/// Reads an address; the relay's own name at its end is left out.
 fn parse(text: &str) -> Result<Multiaddr> {
-    text.parse().map_err(|error| {
+    let mut address: Multiaddr = text.parse().map_err(|error| {
         Error::invalid(format!("`{text}` is not a multiaddress ({error}); one looks like /ip4/0.0.0.0/tcp/4003/ws"))
-    })
+    })?;
+    if let Some(Protocol::P2p(_)) = address.iter().last() {
+        address.pop();
+    }
+    Ok(address)
 }

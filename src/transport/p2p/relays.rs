@@ -1,7 +1,7 @@
 //! The relays at which this device keeps a place (circuit relay v2), so that peers reach it through them.
 //!
-//! A place is a listener of the swarm. One that ends is asked for again: at once the first time, then after waits that
-//! double up to a minute.
+//! A place is a listener of the swarm. One that ends is asked for again: at once if it lasted for a minute, else after
+//! waits that double up to a minute.
 
 use libp2p::Multiaddr;
 use libp2p::core::transport::ListenerId;
@@ -36,7 +36,8 @@ enum State {
     /// Seconds until the next try.
     Waiting(u32),
     Asked(ListenerId),
-    Held(ListenerId),
+    /// And for how many seconds.
+    Held(ListenerId, u32),
 }
 
 impl Relays {
@@ -80,8 +81,10 @@ impl Relays {
     /// A second has gone by.
     pub fn tick(&mut self) {
         for relay in &mut self.relays {
-            if let State::Waiting(left) = &mut relay.state {
-                *left = left.saturating_sub(1);
+            match &mut relay.state {
+                State::Waiting(left) => *left = left.saturating_sub(1),
+                State::Held(_, seconds) => *seconds = seconds.saturating_add(1),
+                State::Asked(_) => {}
             }
         }
     }
@@ -98,9 +101,10 @@ impl Relays {
 
     /// A listener has an address: if it is a place, the relay has given it.
     pub fn given(&mut self, listener: ListenerId) {
-        if let Some(relay) = self.of(listener) {
-            relay.state = State::Held(listener);
-            relay.wait = FIRST_WAIT;
+        if let Some(relay) = self.of(listener)
+            && matches!(relay.state, State::Asked(_))
+        {
+            relay.state = State::Held(listener, 0);
         }
     }
 
@@ -108,7 +112,9 @@ impl Relays {
     pub fn ended(&mut self, listener: ListenerId) -> Option<(String, u32)> {
         let relay = self.of(listener)?;
         match relay.state {
-            State::Held(_) => relay.state = State::Waiting(0),
+            State::Held(_, seconds) if seconds >= LAST_WAIT => {
+                (relay.state, relay.wait) = (State::Waiting(0), FIRST_WAIT);
+            }
             _ => relay.failed(),
         }
         let State::Waiting(seconds) = relay.state else { return None };
@@ -119,7 +125,7 @@ impl Relays {
     pub fn give_up(&mut self) -> Vec<ListenerId> {
         let mut listeners = Vec::new();
         for relay in &mut self.relays {
-            if let State::Asked(listener) | State::Held(listener) = relay.state {
+            if let State::Asked(listener) | State::Held(listener, _) = relay.state {
                 listeners.push(listener);
             }
             (relay.state, relay.wait) = (State::Waiting(0), FIRST_WAIT);
@@ -130,7 +136,7 @@ impl Relays {
     fn of(&mut self, listener: ListenerId) -> Option<&mut Relay> {
         self.relays
             .iter_mut()
-            .find(|relay| matches!(relay.state, State::Asked(other) | State::Held(other) if other == listener))
+            .find(|relay| matches!(relay.state, State::Asked(other) | State::Held(other, _) if other == listener))
     }
 }
 
@@ -168,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_place_is_asked_for_at_once_and_then_ever_more_rarely() {
+    fn a_lost_place_is_asked_for_at_once_if_it_lasted_and_else_ever_more_rarely() {
         let relay = format!("/ip4/127.0.0.1/tcp/1/ws/p2p/{}", libp2p::PeerId::random());
         let mut relays = Relays::new(&config(&[&relay])).unwrap();
         let mut ask = |relays: &mut Relays| {
@@ -182,10 +188,12 @@ mod tests {
         let place = ask(&mut relays).unwrap();
         assert_eq!(ask(&mut relays), None, "it is asked for already");
         relays.given(place);
+        (0..60).for_each(|_| relays.tick());
         assert_eq!(relays.ended(place), Some((relay.clone(), 0)));
         let mut waits = Vec::new();
         for _ in 0..9 {
             let place = ask(&mut relays).unwrap();
+            relays.given(place);
             let (_, wait) = relays.ended(place).unwrap();
             assert_eq!(ask(&mut relays), None);
             (0..wait).for_each(|_| relays.tick());
