@@ -23,6 +23,7 @@ mod merge;
 mod open;
 mod peers;
 mod pump;
+mod quarantine;
 mod reasons;
 mod refold;
 mod remote;
@@ -141,6 +142,7 @@ enum Wanted {
     Divergence,
     Mending,
     HashAt(LogKey, u64),
+    Quarantine(LogKey),
     Probe(LogKey, LinkId),
     Fork(LinkId, LogKey),
     Merge(LogKey, u64),
@@ -374,6 +376,8 @@ impl SyncEngine {
         }
         self.local_writes();
         self.peers_due();
+        self.measure_quarantines();
+        self.ask_for_refused();
         self.sessions_due();
         self.pump();
         self.settle();
@@ -513,6 +517,7 @@ impl SyncEngine {
             Wanted::Divergence => self.divergence_rows(rows),
             Wanted::Mending => self.mending_rows(rows),
             Wanted::HashAt(key, seq) => self.hash_at_rows(key, seq, rows),
+            Wanted::Quarantine(key) => self.quarantine_rows(key, rows),
             Wanted::Probe(key, link) => self.probe_rows(key, link, rows),
             Wanted::Fork(link, key) => self.fork_rows(link, key, rows),
             Wanted::Merge(key, upto) => self.merge_rows(key, upto, rows),

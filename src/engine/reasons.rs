@@ -99,7 +99,7 @@ impl SyncEngine {
                 reasons.push(about(code, peer.ahead, reason));
                 continue;
             };
-            let quota = session.over_quota.len() as u64;
+            let quota = session.cut_off.waiting();
             if quota > 0 {
                 let message =
                     "its commits wait, for the quarantine of their log is full; an Admin has to settle it".into();

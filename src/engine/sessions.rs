@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::io::{LinkId, Output, SyncEvent, Via};
 use super::layout::LogKey;
+use super::quarantine::CutOff;
 use super::remote::is_refusal;
 use super::{Landed, SyncEngine};
 use crate::error::{Error, ErrorCode, Result};
@@ -76,8 +77,8 @@ pub struct Session {
     pub sent: BTreeMap<LogKey, u64>,
     /// Logs whose chain differs from the peer's: they are not sent until the peer says from where.
     pub stuck: BTreeSet<LogKey>,
-    /// Logs of which no more is taken, for the quarantine is full.
-    pub over_quota: BTreeSet<LogName>,
+    /// Logs of which the peer sends what does not follow what is held, for something of them was refused.
+    pub cut_off: CutOff,
     /// The log that is read for the peer, and from which commit on.
     pub reading: Option<(LogKey, u64)>,
     /// The next read looks for the block that its first commit is in, not for one that starts with it.
@@ -132,7 +133,7 @@ impl Session {
             known: false,
             sent: BTreeMap::new(),
             stuck: BTreeSet::new(),
-            over_quota: BTreeSet::new(),
+            cut_off: CutOff::default(),
             reading: None,
             floor: false,
             live,

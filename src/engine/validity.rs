@@ -53,6 +53,7 @@ impl SyncEngine {
                 if new.is_valid(log.tip.seq) {
                     log.waiting_bytes = 0;
                 }
+                log.measure = log.is_full();
                 log.validity = new;
                 arrived.touch(key);
                 moved = true;
