@@ -269,7 +269,7 @@ impl SyncEngine {
             self.out.push(Output::Emit(SyncEvent::SyncError(peer, error.to_string())));
         }
         if let Some(known) = self.peers.get_mut(&peer) {
-            known.failure = Some(error.to_string());
+            known.failure = Some(error.clone());
         }
         self.close(link, error);
     }
@@ -340,7 +340,7 @@ impl SyncEngine {
                     self.out.push(Output::Emit(SyncEvent::SyncError(peer, text.clone())));
                 }
                 if let Some(known) = self.peers.get_mut(&peer) {
-                    known.failure = Some(text.clone());
+                    known.failure = Some(Error::new(error.code, text.clone()));
                 }
                 self.close(link, Error::new(error.code, text));
                 Ok(())

@@ -1,6 +1,7 @@
 //! The engine by itself: a few devices in one test, each with a store in memory, and frames that go where the test says.
 
 mod reading;
+mod reasons;
 mod refusing;
 mod taken_back;
 mod writing;
