@@ -3,6 +3,7 @@
 use super::*;
 use crate::crdt::FieldValue;
 use crate::engine::local::Draft;
+use crate::engine::log::Original;
 use crate::engine::remote::Arrived;
 use crate::test;
 use crate::types::{Epoch, Event, FieldOp, Hash, LogId, LogName, StandsFor};
@@ -47,4 +48,34 @@ fn of_several_copies_of_a_commit_the_one_of_the_lowest_epoch_counts() {
     }
     let Reply::Entities(found) = a.call(Call::Get { entity_type: None, id: id(1) }).unwrap() else { panic!() };
     assert_eq!(found[0].fields.values().collect::<Vec<_>>(), [&vec![FieldValue::Counter(1)]]);
+}
+
+#[test]
+fn each_original_is_read_once_however_many_copies_wait_for_it() {
+    let mut a = Device::new(1, Tuning::default());
+    a.init(PolicyKind::Personal);
+    (1..=5).for_each(|number| a.write("note", id(number), "x"));
+    let epoch = a.engine.epoch;
+    let name = LogName { entity_type: note(), id: LogId { author: a.me, epoch: Epoch(77) } };
+    let key = a.engine.log_mut(&name).key;
+    let copies = (1..=5).map(|seq| {
+        let ops = vec![FieldOp::Create];
+        let events = vec![Event { entity: id(10 + seq as u8), seen: vec![], ops }];
+        Draft {
+            hlc: a.engine.hlc.tick(a.engine.now),
+            stands_for: Some(StandsFor { epoch, seq, hash: Hash([7; 32]) }),
+            events,
+        }
+    });
+    let copies = copies.collect();
+    a.reads.clear();
+    let mut arrived = Arrived::default();
+    a.engine.commit(key, copies, &mut arrived).unwrap();
+    a.engine.finish_arrival(arrived);
+    // Something else lands while they are read.
+    (0..3).for_each(|_| a.engine.watch_originals());
+    a.take(Input::Tick);
+    let originals = a.reads.iter().filter(|read| matches!(read, Read::Floor { .. })).count();
+    assert_eq!(originals, 5);
+    assert!(a.engine.logs[&key].copies.iter().all(|copy| copy.original == Original::Other));
 }
