@@ -79,3 +79,29 @@ fn each_original_is_read_once_however_many_copies_wait_for_it() {
     assert_eq!(originals, 5);
     assert!(a.engine.logs[&key].copies.iter().all(|copy| copy.original == Original::Other));
 }
+
+#[cfg(feature = "text")]
+#[test]
+fn keystrokes_that_follow_each_other_in_a_write_are_one_event_and_other_changes_are_not() {
+    let mut a = Device::new(1, Tuning::default());
+    a.init(PolicyKind::Personal);
+    let body = FieldName::new("body").unwrap();
+    let insert = |at, text: &str| Edit::TextInsert(body.clone(), at, text.into());
+    let change = |number, edit| EntityEdit { id: Some(id(number)), edits: vec![edit] };
+    let set = |title: &str| Edit::Set(FieldName::new("title").unwrap(), title.into());
+    let changes = vec![
+        change(1, insert(0, "a")),
+        change(1, insert(1, "b")),
+        change(1, Edit::TextDelete(body.clone(), 0, 1)),
+        change(2, insert(0, "c")),
+        change(1, insert(1, "d")),
+        change(1, set("x")),
+        change(1, set("y")),
+        change(1, insert(2, "a long text that is pasted, and not typed: it may be as long as an event may be")),
+    ];
+    let Reply::Written(ids) = a.call(Call::Write { entity_type: note(), changes }).unwrap() else { panic!() };
+    assert_eq!((ids.len(), a.status().events), (8, 6));
+    let Reply::Entities(found) = a.call(Call::Get { entity_type: None, id: id(1) }).unwrap() else { panic!() };
+    let Some(FieldValue::Text(text, _)) = found[0].field("body") else { panic!() };
+    assert!(text.starts_with("bda long text"), "{text}");
+}
