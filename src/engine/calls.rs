@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::SyncEngine;
 use super::backup::Backup;
 use super::entities::Key;
-use super::io::{Call, CallId, Change, Input, Level, LinkId, Output, Reply, Status, TypeStatus};
+use super::io::{Call, CallId, Change, Input, Level, LinkId, Output, RecoveryKey, Reply, Status, TypeStatus};
 use super::layout::{self, LogKey, TypeIx};
 use super::listing::{Listing, Purpose};
 use super::local::PageKey;
@@ -60,6 +60,15 @@ impl SyncEngine {
         let done = |engine: &mut Self| engine.out.push(Output::Reply(id, Ok(Reply::Done)));
         let result = match call {
             Call::Init { device_name, policy, root } => self.init(id, device_name, policy, root),
+            Call::RecoveryKey => {
+                let key = self.recovery.clone().map(RecoveryKey);
+                self.out.push(Output::Reply(id, Ok(Reply::RecoveryKey(key))));
+                Ok(())
+            }
+            Call::RecoverySaved => {
+                self.recovery_saved(id);
+                Ok(())
+            }
             Call::Invite { peer, role, addresses } => self.invite(id, peer, role, addresses),
             Call::Join(text) => self.join(id, &text),
             Call::Write { entity_type, changes } => {

@@ -118,6 +118,10 @@ pub enum Call {
         /// 32 bytes that the recovery words stand for; the engine keeps only the public key.
         root: zeroize::Zeroizing<[u8; 32]>,
     },
+    /// The recovery key of a vault that a first write made, while it is kept; answers [`Reply::RecoveryKey`].
+    RecoveryKey,
+    /// The user has saved it: it is forgotten here.
+    RecoverySaved,
     /// Sign a device into the vault; answers [`Reply::Invite`].
     Invite {
         /// The device.
@@ -210,6 +214,8 @@ pub enum Reply {
     Done,
     /// The vault that was made or joined; how many entities of this device's own came along.
     Vault(VaultId, usize),
+    /// The recovery key, while it is kept.
+    RecoveryKey(Option<RecoveryKey>),
     /// An invite: text to hand to the invited device.
     Invite(String),
     /// The ids written, in the order of the changes.
@@ -240,6 +246,17 @@ pub enum Reply {
         /// The cursor.
         next: Option<Vec<u8>>,
     },
+}
+
+/// 32 bytes that recovery words stand for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RecoveryKey(pub zeroize::Zeroizing<[u8; 32]>);
+
+impl std::fmt::Debug for RecoveryKey {
+    /// Leaves the secret out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RecoveryKey")
+    }
 }
 
 /// One change of one entity.

@@ -67,8 +67,7 @@ impl SyncEngine {
         self.local.push_back(Parked { call, entity_type, changes, ids, waits: Vec::new() });
     }
 
-    fn check_write(&self, entity_type: &EntityType, changes: &[EntityEdit]) -> Result<()> {
-        let vault = self.vault()?;
+    fn check_write(&mut self, entity_type: &EntityType, changes: &[EntityEdit]) -> Result<()> {
         if self.local.len() >= MAX_PARKED {
             return Err(Error::new(ErrorCode::Quota, "too many writes wait at once; wait for their answers"));
         }
@@ -81,7 +80,8 @@ impl SyncEngine {
                 changes.len()
             )));
         }
-        let view = vault.membership.evaluate();
+        self.vault_at_need()?;
+        let view = self.vault()?.membership.evaluate();
         match view.role(&self.me) {
             None => {
                 Err(Error::new(ErrorCode::NotAuthorized, "this device is no member of its vault (any more, or yet)"))

@@ -51,7 +51,7 @@ use sessions::Session;
 
 use crate::crdt::{LogIx, LogTable};
 use crate::error::{Error, ErrorCode, Result};
-use crate::policy::{Membership, SyncPolicy};
+use crate::policy::{Membership, PolicyKind, SyncPolicy};
 use crate::store::{Read, Table, WriteBatch};
 use crate::types::{EntityId, EntityType, Epoch, Hash, Hlc, Instant, Keypair, LogId, LogName, PeerId};
 
@@ -161,6 +161,10 @@ pub struct SyncEngine {
 
     device_name: String,
     vault: Option<Vault>,
+    /// The policy of the vault that a first write makes, where it may make one.
+    own_vault: Option<PolicyKind>,
+    /// The recovery key of that vault, until the app says that the user has saved it.
+    recovery: Option<zeroize::Zeroizing<[u8; 32]>>,
     credential: Vec<Arc<[u8]>>,
     /// The vault key, read before the vault that it belongs to.
     pending_key: Option<zeroize::Zeroizing<[u8; 32]>>,
@@ -240,6 +244,8 @@ impl SyncEngine {
             phase: Phase::Opening(open::Opening::default()),
             device_name: config.device_name.clone(),
             vault: None,
+            own_vault: None,
+            recovery: None,
             credential: Vec::new(),
             pending_key: None,
             hlc: Hlc::default(),
@@ -288,6 +294,13 @@ impl SyncEngine {
     /// Changes the sizes of housekeeping.
     pub fn with_tuning(mut self, tuning: Tuning) -> Self {
         self.tuning = tuning;
+        self
+    }
+
+    /// Makes a vault under this policy when the device has none and the app writes or invites; without this, that is
+    /// refused with `no_vault`.
+    pub fn with_own_vault(mut self, policy: PolicyKind) -> Self {
+        self.own_vault = Some(policy);
         self
     }
 
