@@ -506,6 +506,21 @@ fn a_subscription_tells_what_the_entities_of_its_filter_read_now() {
 }
 
 #[test]
+fn a_first_write_makes_a_vault_whose_words_are_told_until_they_are_saved() {
+    run(async {
+        let (handle, _script) = in_memory(&Disk::new());
+        handle.start().await.unwrap();
+        assert_eq!(handle.recovery_words().await.unwrap(), None);
+        handle.create(note(), vec![title("first")]).await.unwrap();
+        assert!(handle.status().await.unwrap().vault.is_some());
+        let words = handle.recovery_words().await.unwrap().expect("words");
+        assert_eq!(words.split(' ').count(), 24);
+        handle.recovery_saved().await.unwrap();
+        assert_eq!(handle.recovery_words().await.unwrap(), None);
+    });
+}
+
+#[test]
 fn a_backup_goes_into_a_device_that_has_no_vault_yet() {
     run(async {
         let (handle, _script) = started().await;

@@ -13,6 +13,7 @@ mod register;
 mod set;
 mod state;
 mod text;
+mod typing;
 mod updates;
 mod view;
 

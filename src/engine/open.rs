@@ -216,6 +216,7 @@ impl SyncEngine {
                 }
             }
             meta::VAULT_KEY => self.pending_key = Some(zeroize::Zeroizing::new(reader.array()?)),
+            meta::RECOVERY => self.recovery = Some(zeroize::Zeroizing::new(reader.array()?)),
             meta::CREDENTIAL => {
                 while !reader.is_empty() {
                     self.credential.push(reader.bytes(usize::MAX, "a credential")?.into());

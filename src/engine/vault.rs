@@ -8,10 +8,10 @@ use super::io::{CallId, Reply, SyncEvent};
 use super::layout::{self, meta};
 use super::listing::Import;
 use super::remote::Arrived;
-use super::{SyncEngine, Vault};
+use super::{Landed, SyncEngine, Vault};
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::{AddMember, Genesis, Invite, Membership, Op, PolicyKind, SyncRole, root_keypair, sync_policy};
-use crate::store::Table;
+use crate::store::{Table, WriteBatch};
 use crate::types::codec::put_bytes;
 use crate::types::limits::MAX_DEVICE_NAME_BYTES;
 use crate::types::{Epoch, PeerId, VaultId};
@@ -29,23 +29,54 @@ impl SyncEngine {
             let vault = vault.membership.vault();
             return Err(Error::invalid(format!("this device has a vault already ({vault}); use another data folder")));
         }
+        let mut arrived = Arrived::default();
+        let vault = self.make_vault(device_name, policy, &root, &mut arrived)?;
+        arrived.landed.replies.push((call, Reply::Vault(vault, 0)));
+        self.finish_arrival(arrived);
+        Ok(())
+    }
+
+    /// Makes the vault that a first write or invite needs. Nobody has seen its recovery key: it is kept until the user
+    /// has saved it.
+    pub(super) fn vault_at_need(&mut self) -> Result<()> {
+        let (None, Some(policy)) = (&self.vault, self.own_vault) else { return Ok(()) };
+        let root = Zeroizing::new(self.entropy.bytes());
+        let mut arrived = Arrived::default();
+        self.make_vault(self.device_name.clone(), policy, &root, &mut arrived)?;
+        arrived.batch.put(Table::Meta, meta::RECOVERY, &root[..]);
+        self.recovery = Some(root);
+        self.finish_arrival(arrived);
+        Ok(())
+    }
+
+    pub(super) fn recovery_saved(&mut self, call: CallId) {
+        let mut batch = WriteBatch::default();
+        if self.recovery.take().is_some() {
+            batch.delete(Table::Meta, meta::RECOVERY);
+        }
+        self.write(batch, Landed { replies: vec![(call, Reply::Done)], ..Landed::default() });
+    }
+
+    fn make_vault(
+        &mut self,
+        device_name: String,
+        policy: PolicyKind,
+        root: &Zeroizing<[u8; 32]>,
+        arrived: &mut Arrived,
+    ) -> Result<VaultId> {
         check_name(&device_name)?;
         let genesis = Genesis {
-            root: root_keypair(&root).peer_id(),
+            root: root_keypair(root).peer_id(),
             policy,
             admin: self.me,
             admin_name: device_name.clone(),
             secret: Zeroizing::new(self.entropy.bytes()),
         };
         let hlc = self.hlc.tick(self.now);
-        let op = Op::genesis(&root_keypair(&root), genesis, hlc)?;
+        let op = Op::genesis(&root_keypair(root), genesis, hlc)?;
         let key = Zeroizing::new(self.entropy.bytes());
-        let mut arrived = Arrived::default();
         self.device_name = device_name;
-        let vault = self.take_vault(Membership::from_genesis(op)?, key, &[], &mut arrived)?;
-        arrived.landed.replies.push((call, Reply::Vault(vault, 0)));
-        self.finish_arrival(arrived);
-        Ok(())
+        self.take_vault(Membership::from_genesis(op)?, key, &[], arrived)
     }
 
     pub(super) fn take_vault(
@@ -74,13 +105,14 @@ impl SyncEngine {
 
     /// Signs a device into the vault; what it answers is of use to that device only.
     pub(super) fn invite(&mut self, call: CallId, peer: PeerId, role: SyncRole, addresses: Vec<String>) -> Result<()> {
+        if peer == self.me {
+            return Err(Error::invalid("this device is in the vault; an invite names another one"));
+        }
+        self.vault_at_need()?;
         let hlc = self.hlc.tick(self.now);
         let entropy = Zeroizing::new(self.entropy.bytes());
         self.vault()?;
         let Some(vault) = &mut self.vault else { return Ok(()) };
-        if peer == self.me {
-            return Err(Error::invalid("this device is in the vault; an invite names another one"));
-        }
         let mut arrived = Arrived::default();
         let known = vault.membership.evaluate().role(&peer);
         if known.is_none_or(|known| known != role) {
@@ -192,6 +224,8 @@ impl SyncEngine {
             arrived.batch.clear(table);
         }
         arrived.batch.delete(Table::Meta, meta::CHECKPOINT);
+        arrived.batch.delete(Table::Meta, meta::RECOVERY);
+        self.recovery = None;
         let links: Vec<_> = self.sessions.keys().copied().collect();
         for link in links {
             self.hang_up(link, Error::new(ErrorCode::Closed, "this device has joined another vault"));

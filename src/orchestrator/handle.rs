@@ -190,6 +190,22 @@ impl OrchestratorHandle {
         }
     }
 
+    /// The 24 words of a vault that a first write or invite made, until [`OrchestratorHandle::recovery_saved`].
+    pub async fn recovery_words(&self) -> Result<Option<Zeroizing<String>>> {
+        match self.call(Call::RecoveryKey).await? {
+            Reply::RecoveryKey(key) => key.map(|key| recovery_words(&key.0)).transpose(),
+            reply => unexpected(reply),
+        }
+    }
+
+    /// The user has saved the words: this device forgets them.
+    pub async fn recovery_saved(&self) -> Result<()> {
+        match self.call(Call::RecoverySaved).await? {
+            Reply::Done => Ok(()),
+            reply => unexpected(reply),
+        }
+    }
+
     /// Signs a device into the vault (this one must be an Admin) and gives the invite to hand to it. The invite is of
     /// use to that device only; it names the addresses where this one listens now.
     pub async fn invite(&self, peer: PeerId, role: SyncRole) -> Result<String> {

@@ -58,7 +58,7 @@ pub(super) struct Running<'a, W: World> {
 impl<'a, W: World> Running<'a, W> {
     pub(super) async fn start(world: &'a mut W, config: &'a OrchestratorConfig, app: &'a App) -> Result<Self> {
         check(config)?;
-        let (core, device, outside) = Core::open(world, config).await?;
+        let (core, device, outside) = Core::open(world, config, app.policy).await?;
         app.note(|facts| facts.peer_id = Some(device.peer_id));
         let network = match world.connect(&Keypair::from_seed(&device.seed)).await {
             Ok(network) => network,

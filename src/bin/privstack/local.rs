@@ -52,7 +52,13 @@ impl LocalEngine {
         }
         let device_name = options.name.clone().unwrap_or_else(machine_name);
         let config = OrchestratorConfig {
-            sync_config: SyncConfig { device_name, offline: options.network.is_none(), ..SyncConfig::default() },
+            sync_config: SyncConfig {
+                device_name,
+                offline: options.network.is_none(),
+                // Here `init` makes it, and shows the recovery words.
+                makes_vault: false,
+                ..SyncConfig::default()
+            },
             p2p_config,
             cloud_config: None,
             db_path: data.to_owned(),

@@ -1,5 +1,6 @@
 //! Reading and editing texts through yrs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -49,35 +50,37 @@ impl TextSession {
         Self { client, open: BTreeMap::new() }
     }
 
-    /// The update that makes an edit (a `Text…` or a `Clear`) of a text of which `held` is known; none where it
-    /// changes nothing.
+    /// The one update that makes some edits (each a `Text…` or a `Clear`), in their order, of a text of which `held` is
+    /// known; none where they change nothing.
     pub(in crate::crdt) fn edit(
         &mut self,
         field: &FieldName,
-        edit: &Edit,
+        edits: &[Cow<'_, Edit>],
         held: Option<&Updates>,
         at: &EventAt,
         logs: &LogTable,
     ) -> Result<Option<Vec<u8>>> {
-        if let Edit::TextUpdate(_, update) = edit {
+        if let [edit] = edits
+            && let Edit::TextUpdate(_, update) = &**edit
+        {
             check_update(update, author_of_client(self.client))?;
             self.open.remove(field);
             return Ok(Some(update.clone()));
         }
         let version = (held.map(Updates::version).unwrap_or_default(), logs.fork_marks());
-        if self.open.get(field).is_none_or(|document| document.version != version) {
-            self.open.insert(field.clone(), Document::new(open(held, logs, self.client)?, version));
+        let mut document = match self.open.remove(field).filter(|document| document.version == version) {
+            Some(document) => document,
+            None => Document::new(open(held, logs, self.client)?, version),
+        };
+        // A document that an error leaves half changed is not kept.
+        let update = document.change(field, edits)?;
+        if let Some(bytes) = &update {
+            check_update(bytes, author_of_client(self.client))?;
+            let before = document.version.0.entry(at.log).or_default();
+            *before = next_version(*before, &Update { log: at.log, pos: at.pos(), counts: at.counts, bytes });
         }
-        let Some(document) = self.open.get_mut(field) else { return Ok(None) };
-        let change = document.plan(field, edit)?;
-        if change.is_nothing() {
-            return Ok(None);
-        }
-        let bytes = document.change(change);
-        let before = document.version.0.entry(at.log).or_default();
-        *before = next_version(*before, &Update { log: at.log, pos: at.pos(), counts: at.counts, bytes: &bytes });
-        check_update(&bytes, author_of_client(self.client))?;
-        Ok(Some(bytes))
+        self.open.insert(field.clone(), document);
+        Ok(update)
     }
 }
 
@@ -139,6 +142,33 @@ impl Shown {
         if self.is_ascii { self.text.len() } else { self.text.encode_utf16().count() }
     }
 
+    /// What an edit comes to here.
+    fn plan<'a>(&self, field: &FieldName, edit: &'a Edit) -> Result<Change<'a>> {
+        let inside = |at: u32, length: u32| match self.bytes_of(at, length) {
+            Some(_) => Ok(()),
+            None => Err(Error::invalid(format!(
+                "{at} + {length} is no place in the text `{field}` of {} code units, or is inside of a character",
+                self.units()
+            ))),
+        };
+        Ok(match edit {
+            Edit::TextInsert(_, at, new) => {
+                inside(*at, 0)?;
+                Change::Replace { at: *at, length: 0, new }
+            }
+            Edit::TextDelete(_, at, length) => {
+                inside(*at, *length)?;
+                Change::Replace { at: *at, length: *length, new: "" }
+            }
+            Edit::TextReplace(_, new) => smallest_change(&self.text, new),
+            Edit::TextMark(_, at, length, key, value) => {
+                inside(*at, *length)?;
+                Change::Mark { at: *at, length: *length, key, value: to_any(value.clone().canonical()?)? }
+            }
+            _ => smallest_change(&self.text, ""),
+        })
+    }
+
     fn replace(&mut self, at: u32, length: u32, new: &str) {
         if let Some(range) = self.bytes_of(at, length) {
             self.text.replace_range(range, new);
@@ -175,49 +205,30 @@ impl Document {
         Self { doc, text, shown, version }
     }
 
-    /// What an edit comes to here.
-    fn plan<'a>(&self, field: &FieldName, edit: &'a Edit) -> Result<Change<'a>> {
-        let inside = |at: u32, length: u32| match self.shown.bytes_of(at, length) {
-            Some(_) => Ok(()),
-            None => Err(Error::invalid(format!(
-                "{at} + {length} is no place in the text `{field}` of {} code units, or is inside of a character",
-                self.shown.units()
-            ))),
-        };
-        Ok(match edit {
-            Edit::TextInsert(_, at, new) => {
-                inside(*at, 0)?;
-                Change::Replace { at: *at, length: 0, new }
-            }
-            Edit::TextDelete(_, at, length) => {
-                inside(*at, *length)?;
-                Change::Replace { at: *at, length: *length, new: "" }
-            }
-            Edit::TextReplace(_, new) => smallest_change(&self.shown.text, new),
-            Edit::TextMark(_, at, length, key, value) => {
-                inside(*at, *length)?;
-                Change::Mark { at: *at, length: *length, key, value: to_any(value.clone().canonical()?)? }
-            }
-            _ => smallest_change(&self.shown.text, ""),
-        })
-    }
-
-    /// Makes a change and gives the update of just that.
-    fn change(&mut self, change: Change<'_>) -> Vec<u8> {
+    /// Makes changes and gives the update of just those.
+    fn change(&mut self, field: &FieldName, edits: &[Cow<'_, Edit>]) -> Result<Option<Vec<u8>>> {
         let mut transaction: TransactionMut<'_> = self.doc.transact_mut();
-        match change {
-            Change::Replace { at, length, new } => {
-                if length > 0 {
-                    self.text.remove_range(&mut transaction, at, length);
-                }
-                self.text.insert(&mut transaction, at, new);
-                self.shown.replace(at, length, new);
+        let mut changed = false;
+        for edit in edits {
+            let change = self.shown.plan(field, edit)?;
+            if change.is_nothing() {
+                continue;
             }
-            Change::Mark { at, length, key, value } => {
-                self.text.format(&mut transaction, at, length, Attrs::from([(key.into(), value)]));
+            changed = true;
+            match change {
+                Change::Replace { at, length, new } => {
+                    if length > 0 {
+                        self.text.remove_range(&mut transaction, at, length);
+                    }
+                    self.text.insert(&mut transaction, at, new);
+                    self.shown.replace(at, length, new);
+                }
+                Change::Mark { at, length, key, value } => {
+                    self.text.format(&mut transaction, at, length, Attrs::from([(key.into(), value)]));
+                }
             }
         }
-        transaction.encode_update_v1()
+        Ok(changed.then(|| transaction.encode_update_v1()))
     }
 }
 

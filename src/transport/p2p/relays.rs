@@ -177,7 +177,7 @@ mod tests {
     fn a_lost_place_is_asked_for_at_once_if_it_lasted_and_else_ever_more_rarely() {
         let relay = format!("/ip4/127.0.0.1/tcp/1/ws/p2p/{}", libp2p::PeerId::random());
         let mut relays = Relays::new(&config(&[&relay])).unwrap();
-        let mut ask = |relays: &mut Relays| {
+        let ask = |relays: &mut Relays| {
             let mut asked = None;
             relays.ask(|_| {
                 asked = Some(ListenerId::next());
