@@ -13,6 +13,7 @@
 //! | [`store`] | the store's contract, its in-memory form, one conformance suite |
 //! | [`protocol`] | one conversation with one peer |
 //! | [`engine`] | `SyncEngine::handle(now, input)`: ties the rooms above together |
+//! | [`tabs`] | one engine, several tabs: replicas, and who leads |
 //! | [`transport`] | the seam to networks, and libp2p |
 //! | [`platform`] | native, web, sim: the same names, different worlds |
 //! | [`orchestrator`] | runs the engine over a platform |
@@ -27,6 +28,8 @@ pub mod platform;
 pub mod policy;
 pub mod protocol;
 pub mod store;
+#[cfg(feature = "text")]
+pub mod tabs;
 pub mod transport;
 pub mod types;
 pub mod wire;

@@ -1,12 +1,14 @@
 //! The contract of the core: what goes into [`super::SyncEngine::handle`] and what comes out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::tabs::{Changed, States, TabId, TabOpened, TabSaved, TabWrite};
 use crate::crdt::{Edit, EntityView};
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::{PolicyKind, SyncRole};
 use crate::store::{Read, Rows, WriteBatch};
-use crate::types::{EntityId, EntityType, Hash, HybridTimestamp, Instant, PeerId, VaultId, VectorClock};
+use crate::types::{EntityId, EntityType, Hash, HybridTimestamp, Instant, LogId, PeerId, VaultId, VectorClock};
 
 /// One open stream to one authenticated peer. Numbers are never used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -118,6 +120,19 @@ pub enum Call {
         /// 32 bytes that the recovery words stand for; the engine keeps only the public key.
         root: zeroize::Zeroizing<[u8; 32]>,
     },
+    /// [`Call::Init`] that also keeps the seed, until [`Call::RecoverySaved`]: for apps that show its words later.
+    InitKeeping {
+        /// This device's name.
+        device_name: String,
+        /// Personal or enterprise.
+        policy: PolicyKind,
+        /// See [`Call::Init`].
+        root: zeroize::Zeroizing<[u8; 32]>,
+    },
+    /// The seed that [`Call::InitKeeping`] keeps; answers [`Reply::Recovery`].
+    Recovery,
+    /// The user has written the recovery words down: forget the seed for ever.
+    RecoverySaved,
     /// Sign a device into the vault; answers [`Reply::Invite`].
     Invite {
         /// The device.
@@ -173,6 +188,41 @@ pub enum Call {
     AddPeer(PeerId, Vec<String>),
     /// Stop wanting a link to this peer; it revokes nothing.
     RemovePeer(PeerId),
+    /// Call a device by this name on this device; an empty name takes it back.
+    Rename(PeerId, String),
+    /// A tab begins to work with this engine; answers [`Reply::Tab`]. From now on [`SyncEvent::Changed`] tells of
+    /// changes.
+    OpenTab(TabId),
+    /// Commit a message of a tab; answers [`Reply::TabSaved`] once it is on disk, and a repeat with the same.
+    TabWrites {
+        /// The tab.
+        tab: TabId,
+        /// The message's number: higher than that of the message before.
+        number: u64,
+        /// The log that [`TabOpened`] has told.
+        log: LogId,
+        /// What becomes one commit each, in this order; one that fails says nothing about the others.
+        writes: Vec<TabWrite>,
+    },
+    /// Tell commits of this type from now on, in [`SyncEvent::Changed`].
+    Watch(EntityType),
+    /// States of the entities of one type in the order of their ids, after a cursor, at most `limit` (1 to 10,000);
+    /// answers [`Reply::States`].
+    States {
+        /// The type.
+        entity_type: EntityType,
+        /// The last id of the page before.
+        after: Option<EntityId>,
+        /// At most so many.
+        limit: usize,
+    },
+    /// States of those of these entities that there are.
+    StatesOf {
+        /// The type.
+        entity_type: EntityType,
+        /// 1 to `MAX_BATCH_SIZE` ids.
+        ids: Vec<EntityId>,
+    },
     /// Compare with a peer now (with all: `None`); answered when nothing is owed either way.
     ForceSync(Option<PeerId>),
     /// Answers when every write before it is at least on this level.
@@ -210,6 +260,14 @@ pub enum Reply {
     Done,
     /// The vault that was made or joined; how many entities of this device's own came along.
     Vault(VaultId, usize),
+    /// The seed of the recovery key, where it is kept.
+    Recovery(Option<zeroize::Zeroizing<[u8; 32]>>),
+    /// What a tab needs to know.
+    Tab(Box<TabOpened>),
+    /// What became of a tab's message.
+    TabSaved(TabSaved),
+    /// States of entities.
+    States(Box<States>),
     /// An invite: text to hand to the invited device.
     Invite(String),
     /// The ids written, in the order of the changes.
@@ -421,6 +479,10 @@ pub enum SyncEvent {
     SyncError(PeerId, String),
     /// These entities show something new.
     EntitiesUpdated(Vec<EntityId>),
+    /// The same, and what replicas need to follow, once a tab is open.
+    Changed(Arc<Changed>),
+    /// This device is in another vault now: replicas start anew.
+    VaultChanged,
     /// A device was signed in.
     PairingCompleted(PeerId),
     /// The store failed: nothing since the last answer is saved; the engine opens it again.

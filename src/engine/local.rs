@@ -65,7 +65,7 @@ impl SyncEngine {
     }
 
     fn check_write(&self, entity_type: &EntityType, changes: &[EntityEdit]) -> Result<()> {
-        let vault = self.vault()?;
+        self.may_write(entity_type)?;
         if self.local.len() >= MAX_PARKED {
             return Err(Error::new(ErrorCode::Quota, "too many writes wait at once; wait for their answers"));
         }
@@ -78,7 +78,12 @@ impl SyncEngine {
                 changes.len()
             )));
         }
-        let view = vault.membership.evaluate();
+        Ok(())
+    }
+
+    /// Whether this device may write this type.
+    pub(super) fn may_write(&self, entity_type: &EntityType) -> Result<()> {
+        let view = self.vault()?.membership.evaluate();
         match view.role(&self.me) {
             None => {
                 Err(Error::new(ErrorCode::NotAuthorized, "this device is no member of its vault (any more, or yet)"))
@@ -268,7 +273,7 @@ fn canonical(edits: Vec<Edit>) -> Result<Vec<Edit>> {
 }
 
 /// Events and commits have limits; over them nothing is written.
-fn check_size(events: &[Event], buffer: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn check_size(events: &[Event], buffer: &mut Vec<u8>) -> Result<()> {
     buffer.clear();
     let mut start = 0;
     for event in events {

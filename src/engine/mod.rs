@@ -12,12 +12,12 @@ mod clocks;
 mod compare;
 mod damage;
 mod entities;
-mod entropy;
+pub(crate) mod entropy;
 mod fork;
 mod io;
 mod layout;
 mod listing;
-mod local;
+pub(crate) mod local;
 mod log;
 mod merge;
 mod open;
@@ -29,6 +29,7 @@ mod remote;
 mod sessions;
 mod strangers;
 mod sync;
+mod tabs;
 mod texts;
 mod validity;
 mod vault;
@@ -37,6 +38,7 @@ mod vault;
 mod tests;
 
 pub use io::*;
+pub use tabs::{Changed, ChangedCommit, States, TabId, TabOpened, TabSaved, TabWrite, draft_log, undraft};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -122,6 +124,9 @@ struct Landed {
     tips: Vec<(LogKey, Tip)>,
     replies: Vec<(CallId, Reply)>,
     updated: Vec<EntityId>,
+    /// The same by whose commits, and the commits themselves, where replicas are told.
+    authors: Vec<(PeerId, Vec<EntityId>)>,
+    changed: Vec<ChangedCommit>,
     acks: Vec<(LinkId, usize)>,
     events: Vec<SyncEvent>,
     /// Membership operations and fork proofs that all sessions are told, but for the one that they came from.
@@ -174,6 +179,10 @@ pub struct SyncEngine {
     digests: BTreeMap<TypeIx, Hash>,
     entities: Entities,
     texts: texts::Texts,
+    tabs: tabs::Tabs,
+    aliases: BTreeMap<PeerId, String>,
+    /// The seed of the recovery key, until the user has written its words down.
+    recovery: Option<zeroize::Zeroizing<[u8; 32]>>,
 
     peers: BTreeMap<PeerId, Peer>,
     sessions: BTreeMap<LinkId, Session>,
@@ -249,6 +258,9 @@ impl SyncEngine {
             digests: BTreeMap::new(),
             entities: Entities::new(entropy.number()),
             texts: texts::Texts::default(),
+            tabs: tabs::Tabs::default(),
+            aliases: BTreeMap::new(),
+            recovery: None,
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             strangers: strangers::Strangers::default(),
@@ -373,6 +385,7 @@ impl SyncEngine {
             self.make_again();
         }
         self.local_writes();
+        self.tab_writes();
         self.peers_due();
         self.sessions_due();
         self.pump();
@@ -438,12 +451,15 @@ impl SyncEngine {
         }
     }
 
-    fn landed(&mut self, landed: Landed) {
-        for (key, tip) in landed.tips {
+    fn landed(&mut self, mut landed: Landed) {
+        for (key, tip) in std::mem::take(&mut landed.tips) {
             if let Some(log) = self.logs.get_mut(&key) {
                 log.stored = tip;
             }
             self.digests.remove(&key.ty);
+        }
+        if let Some(changed) = self.changed(&mut landed) {
+            self.out.push(Output::Emit(SyncEvent::Changed(Arc::new(changed))));
         }
         for (call, reply) in landed.replies {
             self.out.push(Output::Reply(call, Ok(reply)));
@@ -479,6 +495,7 @@ impl SyncEngine {
         let mut calls: Vec<CallId> =
             self.writes.drain(..).flat_map(|(_, landed)| landed.replies).map(|(id, _)| id).collect();
         calls.extend(self.local.drain(..).map(|parked| parked.call));
+        calls.extend(self.tabs.drain());
         calls.extend(std::mem::take(&mut self.asked).into_keys());
         calls.extend(self.settling.drain(..).map(|settling| settling.call));
         calls.extend(self.held_calls.drain(..).map(|(id, _)| id));
@@ -586,6 +603,8 @@ impl Landed {
         self.tips.append(&mut other.tips);
         self.replies.append(&mut other.replies);
         self.updated.append(&mut other.updated);
+        self.authors.append(&mut other.authors);
+        self.changed.append(&mut other.changed);
         self.acks.append(&mut other.acks);
         self.events.append(&mut other.events);
         self.tell.append(&mut other.tell);

@@ -230,6 +230,9 @@ impl SyncEngine {
                 }
             }
             meta::REMAKE => self.read_again(value)?,
+            meta::TABS => self.tabs = super::tabs::Tabs::decode(value)?,
+            meta::RECOVERY => self.recovery = Some(zeroize::Zeroizing::new(reader.array()?)),
+            meta::ALIASES => self.read_aliases(value)?,
             meta::STALE => {
                 let stale = Stale::decode(value)?;
                 self.stale_on_disk = stale.clone();

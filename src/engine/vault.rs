@@ -8,11 +8,11 @@ use super::io::{CallId, Reply, SyncEvent};
 use super::layout::{self, meta};
 use super::listing::Import;
 use super::remote::Arrived;
-use super::{SyncEngine, Vault};
+use super::{Landed, SyncEngine, Vault};
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::{AddMember, Genesis, Invite, Membership, Op, PolicyKind, SyncRole, root_keypair, sync_policy};
-use crate::store::Table;
-use crate::types::codec::put_bytes;
+use crate::store::{Table, WriteBatch};
+use crate::types::codec::{Reader, put_bytes};
 use crate::types::limits::MAX_DEVICE_NAME_BYTES;
 use crate::types::{Epoch, PeerId, VaultId};
 
@@ -45,6 +45,62 @@ impl SyncEngine {
         let vault = self.take_vault(Membership::from_genesis(op)?, key, &[], &mut arrived)?;
         arrived.landed.replies.push((call, Reply::Vault(vault, 0)));
         self.finish_arrival(arrived);
+        Ok(())
+    }
+
+    /// Makes a vault and keeps the seed of its recovery key until its words are written down.
+    pub(super) fn init_keeping(
+        &mut self,
+        call: CallId,
+        device_name: String,
+        policy: PolicyKind,
+        root: Zeroizing<[u8; 32]>,
+    ) -> Result<()> {
+        if self.vault.is_none() {
+            // In an earlier batch: seeds without a vault do no harm, a vault whose words nobody has seen does.
+            let mut batch = WriteBatch::default();
+            batch.put(Table::Meta, meta::RECOVERY, &root[..]);
+            self.write(batch, Landed::default());
+            self.recovery = Some(root.clone());
+        }
+        self.init(call, device_name, policy, root)
+    }
+
+    pub(super) fn recovery_saved(&mut self, call: CallId) {
+        self.recovery = None;
+        let mut batch = WriteBatch::default();
+        batch.delete(Table::Meta, meta::RECOVERY);
+        self.write(batch, Landed { replies: vec![(call, Reply::Done)], ..Landed::default() });
+    }
+
+    /// Gives a device another name on this one.
+    pub(super) fn rename(&mut self, call: CallId, peer: PeerId, name: String) -> Result<()> {
+        check_name(&name)?;
+        if !self.peer_states().iter().any(|known| known.peer_id == peer) {
+            return Err(Error::new(ErrorCode::NotFound, format!("{peer} is no known device")));
+        }
+        if name.is_empty() {
+            self.aliases.remove(&peer);
+        } else {
+            self.aliases.insert(peer, name);
+        }
+        let mut row = Vec::new();
+        for (peer, name) in &self.aliases {
+            row.extend_from_slice(&peer.0);
+            put_bytes(&mut row, name.as_bytes());
+        }
+        let mut batch = WriteBatch::default();
+        batch.put(Table::Meta, meta::ALIASES, row);
+        self.write(batch, Landed { replies: vec![(call, Reply::Done)], ..Landed::default() });
+        Ok(())
+    }
+
+    pub(super) fn read_aliases(&mut self, row: &[u8]) -> Result<()> {
+        let mut reader = Reader::new(row);
+        while !reader.is_empty() {
+            let peer = PeerId(reader.array()?);
+            self.aliases.insert(peer, reader.text(MAX_DEVICE_NAME_BYTES, "a device's name")?.to_owned());
+        }
         Ok(())
     }
 
@@ -115,7 +171,7 @@ impl SyncEngine {
         if self.vault.as_ref().is_some_and(|vault| vault.membership.vault() == invite.vault) {
             return self.join_again(call, &invite);
         }
-        if !self.writes.is_empty() || !self.local.is_empty() || self.job.is_some() {
+        if !self.writes.is_empty() || !self.local.is_empty() || !self.tabs.is_empty() || self.job.is_some() {
             return Err(Error::new(ErrorCode::Busy, "this device is writing; try again when it is done"));
         }
         if self.vault.is_some() {
@@ -192,6 +248,10 @@ impl SyncEngine {
             arrived.batch.clear(table);
         }
         arrived.batch.delete(Table::Meta, meta::CHECKPOINT);
+        // The words were those of the old vault.
+        arrived.batch.delete(Table::Meta, meta::RECOVERY);
+        self.recovery = None;
+        arrived.landed.events.push(SyncEvent::VaultChanged);
         let links: Vec<_> = self.sessions.keys().copied().collect();
         for link in links {
             self.hang_up(link, Error::new(ErrorCode::Closed, "this device has joined another vault"));

@@ -5,6 +5,8 @@
 mod build;
 #[cfg(feature = "text")]
 mod doc;
+#[cfg(feature = "text")]
+mod live;
 #[cfg(not(feature = "text"))]
 mod none;
 #[cfg(feature = "text")]
@@ -15,6 +17,8 @@ mod update;
 
 #[cfg(feature = "text")]
 pub use doc::TextSession;
+#[cfg(feature = "text")]
+pub use live::{TextChange, TextDocument};
 #[cfg(feature = "text")]
 pub(super) use doc::read;
 #[cfg(not(feature = "text"))]
