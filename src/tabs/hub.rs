@@ -58,6 +58,8 @@ pub struct Hub {
     waiting: BTreeMap<u64, Waiting>,
     next: u64,
     watched: BTreeSet<EntityType>,
+    /// Whether the engine's first start was told; a further one follows a failure of its store.
+    started: bool,
     addresses: Vec<String>,
     /// What waits for the vault that is being made.
     for_vault: Option<Vec<ToLeader>>,
@@ -72,6 +74,7 @@ impl Hub {
             waiting: BTreeMap::new(),
             next: 0,
             watched: BTreeSet::new(),
+            started: false,
             addresses: Vec::new(),
             for_vault: None,
             // Tabs that knew the leader before say Hello to this one.
@@ -198,6 +201,7 @@ impl Hub {
     fn event(&mut self, event: SyncEvent) {
         let notice = match event {
             SyncEvent::Changed(changed) => return self.post(ToTab::Changed(changed)),
+            SyncEvent::Started if !std::mem::replace(&mut self.started, true) => return,
             SyncEvent::Started | SyncEvent::VaultChanged | SyncEvent::EpochRenewed { .. } | SyncEvent::Lagged(_) => {
                 self.watched.clear();
                 return self.post(ToTab::Anew);

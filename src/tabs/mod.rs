@@ -10,7 +10,7 @@
 
 mod answer;
 mod draft;
-//mod election;
+mod election;
 mod hub;
 mod message;
 mod replica;
@@ -21,7 +21,7 @@ mod tests;
 
 pub use answer::{Answer, Ask, AskLevel, ChangeInfo, NotSyncedInfo, PeerInfo, StatusInfo};
 pub use draft::Failure;
-//pub use election::{Election, ElectionInput, ElectionOutput, HANDOVER_US, Wish};
+pub use election::{Election, ElectionInput, ElectionOutput, HANDOVER_US, Wish};
 pub use hub::{Hub, HubInput, HubOutput};
 pub use message::{Notice, ToLeader, ToTab};
 pub use replica::{Replica, Seen, TextEvent, Update};

@@ -281,7 +281,13 @@ impl Replica {
     /// Another leader, or the same one anew: nothing that was told before holds, but for what the user wrote.
     pub fn anew(&mut self) {
         self.welcome = false;
-        self.out.push(ToLeader::Hello(self.tab));
+        // The rest is said again to whoever answers.
+        self.out = vec![ToLeader::Hello(self.tab)];
+    }
+
+    /// Since when a message has had no answer, if one waits.
+    pub fn waits_since(&self) -> Option<u64> {
+        (!self.welcome || self.drafts.message().is_some()).then_some(self.sent_at)
     }
 
     fn welcome(&mut self, opened: TabOpened) {
