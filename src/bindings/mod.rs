@@ -3,6 +3,7 @@
 //! It knows entities as fields in kinds. Schemas, queries and whatever else a TypeScript developer sees are the facade's
 //! (`pkg/src`).
 
+mod backup;
 mod calls;
 mod convert;
 mod core;
