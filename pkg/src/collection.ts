@@ -15,7 +15,7 @@ export class CollectionOf implements Source {
   readonly #entities = new Map<string, AnyEntity>();
   readonly #misfits = new Map<string, number>();
   readonly #queries = new Set<QueryLive>();
-  readonly #ones = new Map<string, OneLive>();
+  readonly #ones = new Map<string, Set<OneLive>>();
   readonly #fetching = new Map<string, (() => void)[]>();
   #whenReady: Promise<void> | undefined;
   #ready: (() => void) | undefined;
@@ -134,14 +134,13 @@ export class CollectionOf implements Source {
   }
 
   one(id: string): LiveValue<AnyEntity | undefined> {
-    const known = this.#ones.get(id);
-    if (known) return known;
-    const one = new OneLive(
+    const one: OneLive = new OneLive(
       () => this.peek(id),
       () => this.get(id).then(() => {}),
       watched => {
-        if (watched) this.#ones.set(id, one);
-        else this.#ones.delete(id);
+        const ones = this.#ones.get(id) ?? new Set();
+        if (watched) this.#ones.set(id, ones.add(one));
+        else if (ones.delete(one) && ones.size === 0) this.#ones.delete(id);
       },
     );
     if (call(() => this.#engine.core.read(this.#type, id)) === undefined) this.#engine.core.fetch(this.#type, id);
@@ -198,7 +197,7 @@ export class CollectionOf implements Source {
     this.version += 1;
     for (const id of ids) this.#refresh(id);
     for (const query of [...this.#queries]) query.touched(ids);
-    for (const id of ids) this.#ones.get(id)?.notify();
+    for (const id of ids) this.#ones.get(id)?.forEach(one => one.notify());
   }
 
   fetched(ids: readonly string[]): void {
@@ -214,7 +213,7 @@ export class CollectionOf implements Source {
     this.version += 1;
     for (const id of [...this.#entities.keys()]) this.#refresh(id);
     for (const query of [...this.#queries]) query.touched(undefined);
-    for (const one of this.#ones.values()) one.notify();
+    for (const ones of this.#ones.values()) ones.forEach(one => one.notify());
     this.#ready?.();
   }
 

@@ -48,4 +48,5 @@ export interface CoreOptions {
   memory: boolean;
   single: boolean;
   relays: string[];
+  passphrase?: string;
 }
