@@ -22,7 +22,7 @@ pub mod crdt;
 pub mod engine;
 pub mod error;
 // It needs a network to configure; the web's world comes with its own issue.
-#[cfg(all(feature = "p2p", not(target_arch = "wasm32")))]
+#[cfg(feature = "p2p")]
 pub mod orchestrator;
 pub mod platform;
 pub mod policy;

@@ -16,7 +16,8 @@ use privstack_sync::orchestrator::{
     create_personal_orchestrator, drive_store, store_channel,
 };
 use privstack_sync::platform::native::time::Clock;
-use privstack_sync::platform::native::{entropy, thread};
+use privstack_sync::platform::entropy;
+use privstack_sync::platform::native::thread;
 use privstack_sync::policy::{PolicyKind, SyncRole};
 use privstack_sync::store::{MemoryStore, Read, Rows, Store, WriteBatch};
 use privstack_sync::transport::memory::MemoryNetwork;
@@ -122,7 +123,7 @@ impl<T: Transport> World for TestWorld<T> {
     async fn open(&mut self) -> Result<Opened> {
         let (store, end) = store_channel();
         let disk = self.disk.clone();
-        thread::spawn_with("test-store", move || Ok((disk.open()?, ())), |store| drive_store(store, end)).await?;
+        thread::spawn_with("test-store", move || async move { Ok((disk.open()?, ())) }, |store| drive_store(store, end)).await?;
         Ok(Opened { keypair: Keypair::from_seed(&[self.seed; 32]), instance_mark: [1; 16], store })
     }
 

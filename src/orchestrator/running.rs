@@ -108,6 +108,7 @@ impl<'a, W: World> Running<'a, W> {
                 Step::Request(Some(request)) => self.request(request),
             }
             self.carry_out();
+            self.world.give_turn().await;
             if let Some(error) = self.core.as_mut().and_then(|core| core.failed.take())
                 && let Some(stop) = self.open_again(error, requests).await
             {

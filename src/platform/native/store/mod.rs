@@ -28,7 +28,6 @@
 mod fault;
 mod instance;
 mod lock;
-mod row;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -106,6 +105,11 @@ struct Writer {
     /// told that it is not: its number, and what takes it back.
     doubtful: Option<(u64, Vec<Change>)>,
     witness: Witness,
+}
+
+/// Opens the store of a device, as [`DiskStore::open`].
+pub async fn open(folder: &Path) -> Result<DiskStore> {
+    DiskStore::open(folder)
 }
 
 impl DiskStore {
