@@ -18,6 +18,8 @@
 //! | [`platform`] | native, web, sim: the same names, different worlds |
 //! | [`orchestrator`] | runs the engine over a platform |
 
+#[cfg(all(target_arch = "wasm32", feature = "p2p", feature = "text"))]
+pub mod bindings;
 pub mod crdt;
 pub mod engine;
 pub mod error;

@@ -1,3 +1,4 @@
+import type * as Contract from "./contract.js";
 import type { Field, Schema } from "./contract.js";
 import { invalid } from "./errors.js";
 
@@ -40,7 +41,7 @@ function field<T>(sort: Sort, kind: Kind, fallback: unknown, item?: Sort): Field
 const EMPTY: ReadonlySet<never> = Object.freeze(new Set<never>());
 
 /** The sorts of fields. */
-export const t = Object.freeze({
+export const t: typeof Contract.t = Object.freeze({
   string: () => field<string>("string", "register", ""),
   number: () => field<number>("number", "register", 0),
   boolean: () => field<boolean>("boolean", "register", false),
@@ -51,7 +52,7 @@ export const t = Object.freeze({
   counter: () => field<number>("counter", "counter", 0),
   set: (item: Field<any>) => field<ReadonlySet<any>>("set", "set", EMPTY, specOf(item).sort),
   text: () => field<any>("text", "text", undefined),
-});
+}) as never;
 
 /** What a field was declared as. */
 export function specOf(value: unknown): Spec {
