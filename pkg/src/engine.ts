@@ -108,9 +108,9 @@ export class Engine {
 
   events(signal: AbortSignal | undefined, history: number): Queue<SyncEvent> {
     const past = history > 0 ? this.#history.slice(-history) : [];
-    const queue: Queue<SyncEvent> = new Queue<SyncEvent>(signal, () => this.#events.delete(queue), past);
-    if (!this.isClosed) this.#events.add(queue);
-    else queue.end();
+    const queue = new Queue<SyncEvent>(signal, ended => this.#events.delete(ended), past);
+    if (this.isClosed) queue.end();
+    else if (!queue.isEnded) this.#events.add(queue);
     return queue;
   }
 

@@ -6,6 +6,7 @@ export function guarded(run: () => void): void {
   try {
     run();
   } catch (error) {
+    if (typeof reportError === "function") return reportError(error);
     queueMicrotask(() => {
       throw error;
     });
@@ -104,9 +105,9 @@ export class Queue<T> implements AsyncIterable<T> {
   #wake = () => {};
   #ended = false;
   #limit: number;
-  #end: () => void;
+  #end: (queue: Queue<T>) => void;
 
-  constructor(signal: AbortSignal | undefined, end: () => void, first: readonly T[] = [], limit = 1_024) {
+  constructor(signal: AbortSignal | undefined, end: (queue: Queue<T>) => void, first: readonly T[] = [], limit = 1_024) {
     this.#items = [...first];
     this.#limit = limit;
     this.#end = end;
@@ -121,10 +122,14 @@ export class Queue<T> implements AsyncIterable<T> {
     this.#wake();
   }
 
+  get isEnded(): boolean {
+    return this.#ended;
+  }
+
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#end();
+    this.#end(this);
     this.#wake();
   }
 

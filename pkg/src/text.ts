@@ -70,11 +70,13 @@ export class TextHandle extends LiveValue<string> implements Text {
   }
 
   #queue<T>(queues: Set<Queue<T>>, options: Abortable | undefined): Queue<T> {
-    this.#watch();
-    const queue: Queue<T> = new Queue<T>(options?.signal, () => {
-      if (queues.delete(queue)) this.#unwatch();
+    const queue = new Queue<T>(options?.signal, ended => {
+      if (queues.delete(ended)) this.#unwatch();
     });
-    queues.add(queue);
+    if (!queue.isEnded) {
+      this.#watch();
+      queues.add(queue);
+    }
     return queue;
   }
 
