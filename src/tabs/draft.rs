@@ -152,6 +152,15 @@ impl Drafts {
         }
     }
 
+    /// A commit of this time has come. What is not saved yet will be committed after it, and so shows over it.
+    pub fn raise(&mut self, over: HybridTimestamp) {
+        let mut last = over;
+        for draft in &mut self.queue {
+            draft.hlc = draft.hlc.max(HybridTimestamp(last.0.saturating_add(1)));
+            last = draft.hlc;
+        }
+    }
+
     /// The commit of a write has come: it is no draft any more.
     pub fn remove(&mut self, seq: u64) -> Option<Draft> {
         let found = self.queue.iter().position(|draft| draft.seq == seq)?;

@@ -236,7 +236,10 @@ impl Replica {
             return;
         }
         match message {
-            ToTab::Welcome(_, opened) => self.welcome(*opened),
+            ToTab::Welcome(_, opened) => {
+                self.welcome(*opened);
+                self.drafts.raise(self.hlc.tick(now));
+            }
             ToTab::Anew => self.anew(),
             _ if !self.welcome => return, // it stands on what was told before
             ToTab::Page(_, entity_type, states, last) => {
@@ -256,7 +259,7 @@ impl Replica {
                     self.updates.push(Update::Answer(number, answer));
                 }
             }
-            ToTab::Changed(changed) => self.changed(&changed),
+            ToTab::Changed(changed) => self.changed(now, &changed),
             ToTab::Notice(notice) => self.updates.push(Update::Notice(notice)),
         }
         self.write_blind(now);
@@ -379,7 +382,7 @@ impl Replica {
         true
     }
 
-    fn changed(&mut self, changed: &Arc<Changed>) {
+    fn changed(&mut self, now: Instant, changed: &Arc<Changed>) {
         if !self.learn_logs(changed.logs.0, &changed.logs.1) {
             return self.anew();
         }
@@ -388,6 +391,8 @@ impl Replica {
         for commit in &changed.commits {
             covered.extend(commit.events.iter().map(|event| event.entity));
             touched.entry(commit.log.entity_type.clone()).or_default().extend(self.apply(commit));
+            self.hlc.observe(commit.hlc, now);
+            self.drafts.raise(commit.hlc);
         }
         for (entity_type, ids) in touched {
             ids.iter().for_each(|id| self.redraft(&entity_type, *id));

@@ -25,6 +25,9 @@ struct Browser {
     to_disk: VecDeque<Input>,
     /// What the leader says to nobody but this test.
     lost: bool,
+    /// An entity of the first tab, and what its title showed after each message.
+    watched: Option<EntityId>,
+    titles: Vec<Option<FieldValue>>,
 }
 
 fn engine(seed: u8) -> SyncEngine {
@@ -51,6 +54,8 @@ impl Browser {
             disk_waits: false,
             to_disk: VecDeque::new(),
             lost: false,
+            watched: None,
+            titles: Vec::new(),
         };
         browser.input(Input::Tick);
         browser.talk();
@@ -128,6 +133,10 @@ impl Browser {
                     let now = self.instant();
                     for tab in &mut self.tabs {
                         tab.take(now, ToTab::decode(&bytes).unwrap());
+                    }
+                    if let Some(id) = self.watched {
+                        let title = self.field(0, id, "title");
+                        self.titles.push(title);
                     }
                 }
             }
@@ -222,6 +231,20 @@ fn a_write_shows_at_once_in_its_tab_and_then_in_the_others() {
     browser.write(1, id, vec![set("title", "b")]).unwrap();
     browser.talk();
     assert_eq!(browser.field(0, id, "title"), register("b"));
+}
+
+#[test]
+fn a_write_shows_over_the_commit_of_the_one_before_it() {
+    let mut browser = Browser::new(1, 1);
+    browser.watch();
+    let id = browser.create(0, vec![set("title", "a")]);
+    browser.write(0, id, vec![set("title", "b")]).unwrap();
+    browser.write(0, id, vec![set("title", "c")]).unwrap();
+    // The engine commits them later than they were written.
+    browser.now += 5_000_000;
+    browser.watched = Some(id);
+    browser.talk();
+    assert!(browser.titles.len() > 3 && browser.titles.iter().all(|title| *title == register("c")), "{:?}", browser.titles);
 }
 
 #[test]

@@ -26,7 +26,8 @@ test("devices share a vault: what one writes the others show, with the network c
   await peers.converged();
   const now = await notes[2].get(note.id);
   assert.deepEqual([now?.title, now?.likes], ["b", 7], "an edit that had not seen the delete brings it back");
-  assert.deepEqual(await c.explain(), []);
+  assert.deepEqual(await a.explain(), []);
+  assert.deepEqual((await c.explain()).map(({ reason }) => reason), ["no_route"], "it has no way to the second");
 
   const [peer] = b.peers.current.filter(peer => peer.id === a.device.id);
   assert.equal(peer.state, "online");

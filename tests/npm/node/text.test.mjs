@@ -31,8 +31,8 @@ test("two devices type in one text, and an editor's Yjs document is bound to it"
   const [one, other] = peers.stores.map(store => store.collection("note"));
   const note = one.create({ title: "a" });
   note.body.insert(0, "Hello world");
-  await until(other.all(), rows => rows[0]?.body.current === "Hello world");
-  const theirs = other.all().current[0].body;
+  const [{ body: theirs }] = await until(other.all(), rows => rows.length === 1);
+  await until(theirs, text => text === "Hello world");
 
   const doc = new Y.Doc();
   doc.clientID = note.body.yjs.clientId;
