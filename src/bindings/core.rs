@@ -147,11 +147,11 @@ impl Core {
         Ok(())
     }
 
-    /// The Yjs client id of this tab.
+    /// The Yjs client id for editors in this tab.
     #[wasm_bindgen(js_name = textClient)]
     pub fn text_client(&self) -> f64 {
         // 53 bits: a number holds them.
-        self.shared.replica.borrow().text_client() as f64
+        self.shared.replica.borrow().editor_client() as f64
     }
 
     /// A text as a Yjs update.

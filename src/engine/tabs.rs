@@ -63,7 +63,8 @@ pub struct TabSaved {
 pub struct TabOpened {
     /// The log of this device's commits.
     pub log: LogId,
-    /// The session under which the tab types into texts; no other tab has it.
+    /// The session under which the tab types into texts; no other tab has it. It stands for two of the 2^12 of a log:
+    /// twice this number is the tab's own, the next one is for an editor in it that brings its own Yjs documents.
     pub session: u16,
     /// The number of the last message of this tab that is saved, and what became of it.
     pub saved: Option<(u64, TabSaved)>,
@@ -230,7 +231,7 @@ impl SyncEngine {
         self.ids.intern(draft_log(self.me));
         // Session 0 is the engine's own. After the last number the first comes again: that tab is long gone, and its
         // text is part of what the new one starts from.
-        self.tabs.session = self.tabs.session % (crate::crdt::MAX_TEXT_SESSIONS - 1) + 1;
+        self.tabs.session = self.tabs.session % (crate::crdt::MAX_TEXT_SESSIONS / 2 - 1) + 1;
         let saved = self.tabs.last(tab).map(|(number, saved)| (number, saved.clone()));
         let opened = TabOpened {
             log: self.own_id(),

@@ -433,7 +433,7 @@ impl Replica {
             self.drafts.place(draft, commit.log.id, commit.seq, own.author);
             self.drafts.remove(draft)
         });
-        let client = text_client_id(own, self.session);
+        let client = text_client_id(own, self.session * 2);
         let kind = self.kinds.entry(commit.log.entity_type.clone()).or_default();
         for (index, event) in (0..).zip(&commit.events) {
             let shown = match kind.entities.get_mut(&event.entity) {
@@ -516,7 +516,7 @@ impl Replica {
 
     fn reopen_texts(&mut self, entity_type: &EntityType, id: EntityId) {
         let Some(own) = self.own else { return };
-        let client = text_client_id(own, self.session);
+        let client = text_client_id(own, self.session * 2);
         for key in self.texts.of(entity_type, &id) {
             let Some(shown) = self.kinds.get(entity_type).and_then(|kind| kind.entities.get(&id)) else { return };
             self.texts.open_again(&key, shown.state(), &self.logs, client);
@@ -600,7 +600,7 @@ impl Replica {
         events: &mut Vec<Event>,
     ) -> Result<()> {
         let own = self.own.ok_or_else(|| Error::new(ErrorCode::Closed, "the store is not open yet"))?;
-        let client = text_client_id(own, self.session);
+        let client = text_client_id(own, self.session * 2);
         let edits = self.typed(entity_type, id, edits, client)?;
         let log = self.logs.intern(draft_log(own.author));
         let at =
@@ -769,7 +769,7 @@ impl Replica {
         let Some(own) = self.own else { return String::new() };
         let shown = self.kinds.get(&key.0).and_then(|kind| kind.entities.get(&key.1));
         let document = shown.and_then(|shown| {
-            let client = text_client_id(own, self.session);
+            let client = text_client_id(own, self.session * 2);
             crate::crdt::TextDocument::open(shown.state(), &key.2, &self.logs, client).ok()
         });
         document.map(|document| document.text().to_owned()).unwrap_or_default()
@@ -786,9 +786,14 @@ impl Replica {
         self.texts.unwatch(key);
     }
 
-    /// The Yjs client id under which this tab types.
-    pub fn text_client(&self) -> u64 {
-        self.own.map_or(0, |own| text_client_id(own, self.session))
+    /// The Yjs client id for editors in this tab: not the one under which the tab itself types, for Yjs gives up an id
+    /// that it sees somebody else use.
+    pub fn editor_client(&self) -> u64 {
+        self.own.map_or(0, |own| text_client_id(own, self.session * 2 + 1))
+    }
+
+    fn text_client(&self) -> u64 {
+        self.own.map_or(0, |own| text_client_id(own, self.session * 2))
     }
 
     /// A text, or what is new of it since a state vector, as a Yjs update.

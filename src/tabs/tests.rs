@@ -447,7 +447,7 @@ fn an_editor_that_speaks_yjs_is_taken_as_this_tab_and_another_document_is_refuse
     let id = browser.create(0, vec![Edit::TextInsert(name("body"), 0, "ab".into())]);
     browser.talk();
     let key = (note(), id, name("body"));
-    let editor = Doc::with_client_id(browser.tabs[0].text_client());
+    let editor = Doc::with_client_id(browser.tabs[0].editor_client());
     let text = editor.get_or_insert_text("t");
     let start = browser.tabs[0].encode_text(&key, None).unwrap();
     editor.transact_mut().apply_update(yrs::Update::decode_v1(&start).unwrap()).unwrap();

@@ -35,8 +35,8 @@ test("two devices type in one text, and an editor's Yjs document is bound to it"
   await until(theirs, text => text === "Hello world");
 
   const doc = new Y.Doc();
-  doc.clientID = note.body.yjs.clientId;
   Y.applyUpdate(doc, note.body.yjs.encode(), "store");
+  doc.clientID = note.body.yjs.clientId;
   doc.on("update", (update, origin) => {
     if (origin !== "store") note.body.yjs.apply(update);
   });
