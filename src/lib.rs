@@ -29,6 +29,8 @@ pub mod orchestrator;
 pub mod platform;
 pub mod policy;
 pub mod protocol;
+#[cfg(all(feature = "relay", not(target_arch = "wasm32")))]
+pub mod relay;
 pub mod store;
 #[cfg(feature = "text")]
 pub mod tabs;

@@ -15,9 +15,9 @@ use privstack_sync::orchestrator::{
     SyncConfig, SyncOrchestrator, Update, World, block_on, create_enterprise_orchestrator,
     create_personal_orchestrator, drive_store, store_channel,
 };
-use privstack_sync::platform::native::time::Clock;
 use privstack_sync::platform::entropy;
 use privstack_sync::platform::native::thread;
+use privstack_sync::platform::native::time::Clock;
 use privstack_sync::policy::{PolicyKind, SyncRole};
 use privstack_sync::store::{MemoryStore, Read, Rows, Store, WriteBatch};
 use privstack_sync::transport::memory::MemoryNetwork;
@@ -123,7 +123,12 @@ impl<T: Transport> World for TestWorld<T> {
     async fn open(&mut self) -> Result<Opened> {
         let (store, end) = store_channel();
         let disk = self.disk.clone();
-        thread::spawn_with("test-store", move || async move { Ok((disk.open()?, ())) }, |store| drive_store(store, end)).await?;
+        thread::spawn_with(
+            "test-store",
+            move || async move { Ok((disk.open()?, ())) },
+            |store| drive_store(store, end),
+        )
+        .await?;
         Ok(Opened { keypair: Keypair::from_seed(&[self.seed; 32]), instance_mark: [1; 16], store })
     }
 

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use privstack_sync::crdt::Edit;
-use privstack_sync::orchestrator::{
-    OrchestratorConfig, OrchestratorHandle, SyncConfig, create_personal_orchestrator,
-};
+use privstack_sync::orchestrator::{OrchestratorConfig, OrchestratorHandle, SyncConfig, create_personal_orchestrator};
 use privstack_sync::platform::web::store::delete;
 use privstack_sync::transport::p2p::P2pConfig;
 use privstack_sync::types::{EntityType, FieldName, Value};

@@ -26,6 +26,8 @@ pub struct Options {
 pub struct Network {
     /// Multiaddresses to listen on; none given: QUIC and TCP on any port of all interfaces.
     pub listen: Vec<String>,
+    /// Relays to keep a place at.
+    pub relays: Vec<String>,
     /// Neither look for devices on the local network nor be found there.
     pub no_mdns: bool,
 }
@@ -45,6 +47,8 @@ impl LocalEngine {
                 p2p_config.extra_listen = more.to_vec();
             }
             p2p_config.enable_mdns = !network.no_mdns;
+            p2p_config.enable_relay = !network.relays.is_empty();
+            p2p_config.bootstrap_nodes.clone_from(&network.relays);
         }
         let device_name = options.name.clone().unwrap_or_else(machine_name);
         let config = OrchestratorConfig {

@@ -61,9 +61,9 @@ pub async fn load_or_create(name: &Path) -> Result<Keypair> {
         });
     }
     let seed = entropy::bytes()?;
-    let record = seal(&subtle, &seed).await.map_err(|error| {
-        Error::storage(format!("the browser could not wrap the device key: {}", text_of(&error)))
-    })?;
+    let record = seal(&subtle, &seed)
+        .await
+        .map_err(|error| Error::storage(format!("the browser could not wrap the device key: {}", text_of(&error))))?;
     add_own(&name, RECORD, record).await?;
     Ok(Keypair::from_seed(&seed))
 }
@@ -93,7 +93,8 @@ async fn open(subtle: &SubtleCrypto, record: &JsValue) -> Option<Zeroizing<[u8; 
     let wrap = field("wrap")?.dyn_into::<web_sys::CryptoKey>().ok()?;
     let nonce = field("nonce")?.dyn_into::<Uint8Array>().ok()?.to_vec();
     let sealed = field("sealed")?.dyn_into::<Uint8Array>().ok()?.to_vec();
-    let opening = subtle.decrypt_with_object_and_u8_array(&parameters(&nonce).ok()?, &wrap, &mut sealed.clone()).ok()?;
+    let opening =
+        subtle.decrypt_with_object_and_u8_array(&parameters(&nonce).ok()?, &wrap, &mut sealed.clone()).ok()?;
     let opened = Uint8Array::new(&JsFuture::from(opening).await.ok()?);
     if opened.length() != 32 {
         return None;

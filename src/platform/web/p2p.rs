@@ -37,20 +37,24 @@ pub fn start(keypair: &Keypair, config: &P2pConfig) -> Result<P2pTransport> {
         Error::new(ErrorCode::Transport, format!("the network could not be set up: {error}"))
     };
     let key = p2p::keypair(keypair)?;
-    let behaviour = Behaviour::new(&key, dummy::Behaviour);
     let noise = noise::Config::new(&key).map_err(|error| failed(&error))?;
+    let muxer = || {
+        let mut config = yamux::Config::default();
+        config.set_max_num_streams(MAX_STREAMS);
+        config
+    };
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_wasm_bindgen()
         .with_other_transport(|_| {
-            let mut muxer = yamux::Config::default();
-            muxer.set_max_num_streams(MAX_STREAMS);
             websocket_websys::Transport::default()
                 .upgrade(upgrade::Version::V1Lazy)
                 .authenticate(noise)
-                .multiplex(muxer)
+                .multiplex(muxer())
         })
         .map_err(|error| failed(&error))?
-        .with_behaviour(|_| behaviour)
+        .with_relay_client(noise::Config::new, muxer)
+        .map_err(|error| failed(&error))?
+        .with_behaviour(|key, relay| Behaviour::new(key, relay, dummy::Behaviour))
         .map_err(|error| failed(&error))?
         .with_swarm_config(|config: swarm::Config| {
             config

@@ -198,10 +198,8 @@ fn strict(db: &Database) -> std::result::Result<indexed_db_futures::transaction:
 
 /// Raises the writer's number, and makes the mark where there is none.
 async fn take_over(db: &Database) -> std::result::Result<(f64, [u8; 16]), Fault> {
-    let random = entropy::bytes().map_err(|error| Fault::Exception {
-        name: "Error".into(),
-        message: error.message().to_owned(),
-    })?;
+    let random = entropy::bytes()
+        .map_err(|error| Fault::Exception { name: "Error".into(), message: error.message().to_owned() })?;
     let transaction = strict(db)?;
     let own = transaction.object_store(OWN)?;
     let writer = own.get::<f64, _, _>(WRITER).primitive()?.await?.unwrap_or(0.0) + 1.0;

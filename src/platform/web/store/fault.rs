@@ -52,7 +52,8 @@ impl Fault {
             Self::Exception { name, message } => match name.as_str() {
                 "QuotaExceededError" => error(
                     ErrorCode::Quota,
-                    "is full: the browser gives this site no more room; free some on this device, and it goes on".into(),
+                    "is full: the browser gives this site no more room; free some on this device, and it goes on"
+                        .into(),
                 ),
                 "VersionError" => error(
                     ErrorCode::Version,

@@ -18,8 +18,8 @@ use indexed_db_futures::transaction::{TransactionDurability, TransactionMode, Tr
 use js_sys::Uint8Array;
 use wasm_bindgen::JsValue;
 
-use self::database::{IndexedDb, OWN, WRITER, name_of};
 pub use self::database::delete;
+use self::database::{IndexedDb, OWN, WRITER, name_of};
 pub(super) use self::database::{add_own, own};
 use self::fault::Fault;
 use super::quota;
@@ -167,8 +167,13 @@ impl IndexedDbStore {
                 while from < *to {
                     let range = || KeyRange::Bound(bytes(&from), after, bytes(to), true);
                     let wanted = limit.min(u32::try_from(*max_rows).unwrap_or(u32::MAX).max(1));
-                    let keys = store.get_all_keys::<JsValue>().with_query::<JsValue, _>(range()).with_limit(wanted).primitive()?;
-                    let values = store.get_all::<JsValue>().with_query::<JsValue, _>(range()).with_limit(wanted).primitive()?;
+                    let keys = store
+                        .get_all_keys::<JsValue>()
+                        .with_query::<JsValue, _>(range())
+                        .with_limit(wanted)
+                        .primitive()?;
+                    let values =
+                        store.get_all::<JsValue>().with_query::<JsValue, _>(range()).with_limit(wanted).primitive()?;
                     let (keys, values) = (keys.await?, values.await?);
                     let mut count = 0;
                     for (key, value) in keys.zip(values) {
