@@ -38,6 +38,7 @@ export interface Core {
   encodeText(type: string, id: string, field: string, since?: Uint8Array): Uint8Array;
   ask(name: string, argument?: unknown): number;
   forget(number: number): void;
+  setRelays(relays: readonly string[]): void;
   settle(): number;
   close(): Promise<void>;
 }

@@ -7,9 +7,12 @@ import { Engine, type Listener } from "./engine.js";
 import { closed, invalid, SyncError, unsupported } from "./errors.js";
 import { asyncDispose, LiveCell, NoValue } from "./live.js";
 import { load, type Module } from "./load.js";
+import { Relays } from "./relays.js";
 
 /** How long news may gather before `status` and `peers` ask the engine. */
 const GATHER_MS = 30;
+/** How often a relay is asked who it is, until it answers. */
+const ASK_RELAYS_MS = 15_000;
 
 /** What the engine says of itself. */
 interface EngineStatus {
@@ -329,17 +332,34 @@ export async function openStore<S extends Schema>(options: OpenOptions<S>, netwo
   if (globalThis.isSecureContext === false) {
     throw new SyncError("insecure_context", "browsers keep keys and locks for secure pages only: serve this page over https:// or from localhost");
   }
-  const module = await load(options.wasm);
+  const relays = new Relays(options.relays ?? []);
+  // A relay that nobody has asked yet may be asked while the module loads; the store opens without an answer too.
+  const [module] = await Promise.all([load(options.wasm), relays.isComplete ? undefined : relays.ask()]);
   const deviceName = options.deviceName ?? "browser";
   const engine = await Engine.open(module, {
     name, deviceName, memory: inMemory, single: options.tabs === "single",
-    relays: (options.relays ?? []).map(String),
+    relays: [...relays.known],
     ...(options.passphrase === undefined ? {} : { passphrase: options.passphrase }),
   }, network);
   const store = new StoreOf<S>(engine, module, options, deviceName);
+  if (!relays.isComplete) askRelays(engine, relays);
   if (signal?.aborted) {
     await store.close();
     throw new SyncError("aborted", "the store was not opened: the call was given up", { retryable: true, cause: signal.reason });
   }
   return store;
+}
+
+/** Asks relays who they are until all have said so; each that has is used from then on. */
+function askRelays(engine: Engine, relays: Relays): void {
+  const ask = async () => {
+    if (!engine.isClosed && (await relays.ask()) && !engine.isClosed) engine.core.setRelays(relays.known);
+    if (engine.isClosed || relays.isComplete) stop();
+  };
+  const timer = setInterval(ask, ASK_RELAYS_MS);
+  globalThis.addEventListener?.("online", ask);
+  const stop = () => {
+    clearInterval(timer);
+    globalThis.removeEventListener?.("online", ask);
+  };
 }

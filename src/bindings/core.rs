@@ -11,10 +11,10 @@ use wasm_bindgen_futures::spawn_local;
 
 use super::calls::ask_from_js;
 use super::convert::{edits_from_js, entity_id, entity_type, ids_to_js, seen_to_js, to_error};
-use super::tab::{News, Shared, Tab};
+use super::tab::{Maker, News, Shared, Tab};
 use super::testing::{TestNetwork, create_test_orchestrator};
 use crate::error::{Error, ErrorCode, Result};
-use crate::orchestrator::{OrchestratorConfig, OrchestratorHandle, SyncConfig, create_personal_orchestrator};
+use crate::orchestrator::{OrchestratorConfig, SyncConfig, create_personal_orchestrator};
 use crate::platform::entropy;
 use crate::platform::web::tabs::is_visible;
 use crate::tabs::{Election, Replica};
@@ -60,7 +60,7 @@ impl Core {
         let election = Election::new(tab, options.single, is_visible());
         let (opened, done) = oneshot::channel();
         let make = maker(&options, network);
-        spawn_local(Tab::new(shared.clone(), election, name, make, opened).run(heard));
+        spawn_local(Tab::new(shared.clone(), election, name, make, options.relays, opened).run(heard));
         thrown(done.await.unwrap_or_else(|_| Err(closed())))?;
         Ok(Core { shared })
     }
@@ -171,6 +171,12 @@ impl Core {
         Ok(number as f64)
     }
 
+    /// Reaches other devices through these relays from now on.
+    #[wasm_bindgen(js_name = setRelays)]
+    pub fn set_relays(&self, relays: Vec<String>) {
+        let _ = self.shared.news.send(News::Relays(relays));
+    }
+
     /// Nobody waits for this answer any more.
     pub fn forget(&self, number: f64) {
         self.shared.replica.borrow_mut().forget(number as u64);
@@ -217,27 +223,33 @@ fn read_changes(changes: &Array) -> Result<Vec<(EntityId, Vec<crate::crdt::Edit>
 }
 
 /// Makes the orchestrator of a store, each time that this tab comes to lead.
-fn maker(options: &Options, network: Option<TestNetwork>) -> Box<dyn Fn() -> OrchestratorHandle> {
+fn maker(options: &Options, network: Option<TestNetwork>) -> Maker {
     let config = OrchestratorConfig {
         sync_config: SyncConfig {
             device_name: options.device_name.clone(),
-            offline: options.relays.is_empty(),
             ..SyncConfig::default()
         },
         p2p_config: P2pConfig {
             listen_addr: String::new(),
             extra_listen: Vec::new(),
-            bootstrap_nodes: options.relays.clone(),
+            bootstrap_nodes: Vec::new(),
             enable_mdns: false,
             enable_dht: false,
-            enable_relay: !options.relays.is_empty(),
+            enable_relay: false,
         },
         cloud_config: None,
         // Without a name the store is in memory.
         db_path: PathBuf::from(if options.memory { "" } else { &options.name }),
     };
-    Box::new(move || match &network {
-        Some(network) => create_test_orchestrator(network, config.clone()),
-        None => create_personal_orchestrator(config.clone()),
+    Box::new(move |relays| {
+        let mut config = config.clone();
+        // Without a relay every byte stays on this device.
+        config.sync_config.offline = relays.is_empty();
+        config.p2p_config.enable_relay = !relays.is_empty();
+        config.p2p_config.bootstrap_nodes = relays.to_vec();
+        match &network {
+            Some(network) => create_test_orchestrator(network, config),
+            None => create_personal_orchestrator(config),
+        }
     })
 }

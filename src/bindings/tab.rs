@@ -35,6 +35,7 @@ pub enum News {
     Visible(bool),
     Unanswered,
     Time,
+    Relays(Vec<String>),
     Close(oneshot::Sender<Result<()>>),
 }
 
@@ -129,11 +130,15 @@ fn framed(kind: u8, bytes: &[u8]) -> Vec<u8> {
     [&[kind], bytes].concat()
 }
 
+/// Makes the orchestrator of a store that reaches others through these relays.
+pub type Maker = Box<dyn Fn(&[String]) -> OrchestratorHandle>;
+
 /// A tab's task.
 pub struct Tab {
     shared: Rc<Shared>,
     /// Makes the orchestrator when this tab leads.
-    make: Box<dyn Fn() -> OrchestratorHandle>,
+    make: Maker,
+    relays: Vec<String>,
     election: Election,
     /// None where the store is this page's alone.
     name: Option<String>,
@@ -151,11 +156,12 @@ impl Tab {
         shared: Rc<Shared>,
         election: Election,
         name: Option<String>,
-        make: Box<dyn Fn() -> OrchestratorHandle>,
+        make: Maker,
+        relays: Vec<String>,
         opened: oneshot::Sender<Result<()>>,
     ) -> Self {
         let opened = Some(opened);
-        Self { shared, make, election, name, channel: None, lock: None, locks: 0, engine: None, opened }
+        Self { shared, make, relays, election, name, channel: None, lock: None, locks: 0, engine: None, opened }
     }
 
     /// Works until it is told to close.
@@ -189,6 +195,14 @@ impl Tab {
                 News::Unanswered => Some(ElectionInput::Unanswered),
                 News::Time => Some(ElectionInput::Time),
                 News::Heard(bytes) => self.heard(&bytes),
+                News::Relays(relays) => {
+                    self.relays = relays;
+                    if self.engine.is_some() {
+                        self.stop_leading().await;
+                        self.lead().await;
+                    }
+                    None
+                }
             };
         }
         drop(visibility);
@@ -286,7 +300,7 @@ impl Tab {
     }
 
     async fn lead(&mut self) {
-        let handle = (self.make)();
+        let handle = (self.make)(&self.relays);
         if let Err(error) = handle.start().await {
             let first = self.opened.is_some();
             self.fail(error);
