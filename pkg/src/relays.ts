@@ -15,11 +15,16 @@ function address(url: URL, peer: string): string {
 /** Where a relay may say who it is: at its own address (behind a proxy), or at the port that it has for that. */
 function identities(url: URL): string[] {
   const secure = url.protocol === "wss:" || url.protocol === "https:";
-  const [own, port] = [new URL(url), new URL(url)];
-  own.protocol = port.protocol = secure ? "https:" : "http:";
+  const own = new URL("/api/v1/identity", url.href.replace(/^ws/, "http"));
+  if (isIdentity(url)) return [own.href];
+  const port = new URL(own);
   port.port = "4002";
-  const path = "api/v1/identity";
-  return (secure ? [own, port] : [port, own]).map(base => new URL(`/${path}`, base).href);
+  return (secure ? [own, port] : [port, own]).map(String);
+}
+
+/** An http(s) URL names the place where a relay says who it is and where. */
+function isIdentity(url: URL): boolean {
+  return url.protocol.startsWith("http");
 }
 
 /** Relays as an app names them: those whose address is known, and those that have to be asked. */
@@ -39,7 +44,7 @@ export class Relays {
         throw invalid(`open: \`${text}\` is no relay; give its URL (wss://…) or a multiaddress that ends in /p2p/…`);
       }
       const remembered = globalThis.localStorage?.getItem(REMEMBERED + url.href);
-      if (remembered) this.known.push(address(url, remembered));
+      if (remembered) this.known.push(...remembered.split(" "));
       else this.#unknown.add(url);
     }
   }
@@ -52,24 +57,27 @@ export class Relays {
   async ask(): Promise<boolean> {
     const before = this.known.length;
     await Promise.all([...this.#unknown].map(async url => {
-      const peer = await who(url);
-      if (peer === undefined || !this.#unknown.delete(url)) return;
-      globalThis.localStorage?.setItem(REMEMBERED + url.href, peer);
-      this.known.push(address(url, peer));
+      const found = await where(url);
+      if (found.length === 0 || !this.#unknown.delete(url)) return;
+      globalThis.localStorage?.setItem(REMEMBERED + url.href, found.join(" "));
+      this.known.push(...found);
     }));
     return this.known.length > before;
   }
 }
 
-async function who(url: URL): Promise<string | undefined> {
+async function where(url: URL): Promise<string[]> {
   for (const identity of identities(url)) {
     try {
       const answer = await fetch(identity, { signal: AbortSignal.timeout(IDENTITY_MS), credentials: "omit" });
-      const { peer_id } = (await answer.json()) as { peer_id?: unknown };
-      if (answer.ok && typeof peer_id === "string") return peer_id;
+      const { peer_id: peer, addresses } = (await answer.json()) as { peer_id?: unknown; addresses?: unknown };
+      if (!answer.ok || typeof peer !== "string") continue;
+      if (!isIdentity(url)) return [address(url, peer)];
+      const listed = Array.isArray(addresses) ? addresses.filter(one => typeof one === "string" && /\/wss?(\/|$)/.test(one)) : [];
+      return listed.slice(0, 1).map((one: string) => (one.includes("/p2p/") ? one : `${one}/p2p/${peer}`));
     } catch {
       // not there, or no network: the next one, or later
     }
   }
-  return undefined;
+  return [];
 }
