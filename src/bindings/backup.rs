@@ -63,7 +63,8 @@ impl BackupWriter {
 }
 
 fn length(length: usize) -> std::result::Result<[u8; 4], JsValue> {
-    let length = u32::try_from(length).map_err(|_| to_error(&Error::too_large("an item of the backup is too large")))?;
+    let length =
+        u32::try_from(length).map_err(|_| to_error(&Error::too_large("an item of the backup is too large")))?;
     Ok(length.to_le_bytes())
 }
 

@@ -75,12 +75,7 @@ fn result_to_js(number: u64, result: &Result<JsValue>) -> JsValue {
         Ok(value) => (value.clone(), JsValue::UNDEFINED),
         Err(error) => (JsValue::UNDEFINED, to_error(error)),
     };
-    object([
-        ("kind", "answer".into()),
-        ("number", (number as f64).into()),
-        ("value", value),
-        ("error", error),
-    ])
+    object([("kind", "answer".into()), ("number", (number as f64).into()), ("value", value), ("error", error)])
 }
 
 fn notice_to_js(notice: &Notice) -> JsValue {
@@ -95,29 +90,20 @@ fn notice_to_js(notice: &Notice) -> JsValue {
         Notice::Failed(_, code, text) => to_error(&Error::new(ErrorCode::from_byte(*code), text)),
         _ => JsValue::UNDEFINED,
     };
-    object([
-        ("kind", "notice".into()),
-        ("type", name.into()),
-        ("peer", peer.to_string().into()),
-        ("error", error),
-    ])
+    object([("kind", "notice".into()), ("type", name.into()), ("peer", peer.to_string().into()), ("error", error)])
 }
 
 /// News for the facade.
 pub fn update_to_js(update: &Update) -> JsValue {
     match update {
         Update::Welcome => object([("kind", "welcome".into())]),
-        Update::Entities(entity_type, ids) => object([
-            ("kind", "entities".into()),
-            ("type", entity_type.as_str().into()),
-            ("ids", ids_to_js(ids)),
-        ]),
+        Update::Entities(entity_type, ids) => {
+            object([("kind", "entities".into()), ("type", entity_type.as_str().into()), ("ids", ids_to_js(ids))])
+        }
         Update::Ready(entity_type) => object([("kind", "ready".into()), ("type", entity_type.as_str().into())]),
-        Update::Fetched(entity_type, ids) => object([
-            ("kind", "fetched".into()),
-            ("type", entity_type.as_str().into()),
-            ("ids", ids_to_js(ids)),
-        ]),
+        Update::Fetched(entity_type, ids) => {
+            object([("kind", "fetched".into()), ("type", entity_type.as_str().into()), ("ids", ids_to_js(ids))])
+        }
         Update::Text(event) => {
             let changes: Array = event
                 .changes
@@ -159,10 +145,8 @@ pub fn update_to_js(update: &Update) -> JsValue {
             ("error", to_error(&failure.error)),
         ]),
         Update::Notice(notice) => notice_to_js(notice),
-        Update::Changed(peer, ids) => object([
-            ("kind", "changed".into()),
-            ("peer", peer.to_string().into()),
-            ("ids", ids_to_js(ids)),
-        ]),
+        Update::Changed(peer, ids) => {
+            object([("kind", "changed".into()), ("peer", peer.to_string().into()), ("ids", ids_to_js(ids))])
+        }
     }
 }

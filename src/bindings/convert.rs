@@ -76,7 +76,9 @@ pub fn value_from_js(value: &JsValue) -> Result<Value> {
 
 fn read_value(value: &JsValue, depth: usize) -> Result<Option<Value>> {
     if depth > MAX_VALUE_DEPTH {
-        return Err(Error::too_large(format!("a value nests deeper than {MAX_VALUE_DEPTH} levels, or contains itself")));
+        return Err(Error::too_large(format!(
+            "a value nests deeper than {MAX_VALUE_DEPTH} levels, or contains itself"
+        )));
     }
     if value.is_null() {
         return Ok(Some(Value::Null));

@@ -225,10 +225,7 @@ fn read_changes(changes: &Array) -> Result<Vec<(EntityId, Vec<crate::crdt::Edit>
 /// Makes the orchestrator of a store, each time that this tab comes to lead.
 fn maker(options: &Options, network: Option<TestNetwork>) -> Maker {
     let config = OrchestratorConfig {
-        sync_config: SyncConfig {
-            device_name: options.device_name.clone(),
-            ..SyncConfig::default()
-        },
+        sync_config: SyncConfig { device_name: options.device_name.clone(), ..SyncConfig::default() },
         p2p_config: P2pConfig {
             listen_addr: String::new(),
             extra_listen: Vec::new(),

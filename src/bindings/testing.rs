@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::orchestrator::{
     Opened, OrchestratorConfig, OrchestratorHandle, SyncOrchestrator, World, drive_store, store_channel,
 };
-use crate::platform::web::{thread, time};
 use crate::platform::entropy;
+use crate::platform::web::{thread, time};
 use crate::policy::PolicyKind;
 use crate::store::MemoryStore;
 use crate::transport::memory::{MemoryNetwork, MemoryTransport};

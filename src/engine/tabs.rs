@@ -15,9 +15,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::store::{Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::MAX_BATCH_SIZE;
-use crate::types::{
-    Dot, EntityId, EntityType, Epoch, Event, FieldOp, Hash, HybridTimestamp, LogId, LogName, PeerId,
-};
+use crate::types::{Dot, EntityId, EntityType, Epoch, Event, FieldOp, Hash, HybridTimestamp, LogId, LogName, PeerId};
 
 /// Tabs whose last message is remembered; of more, the one that wrote longest ago is forgotten.
 const MAX_TABS: usize = 64;
@@ -233,12 +231,7 @@ impl SyncEngine {
         // text is part of what the new one starts from.
         self.tabs.session = self.tabs.session % (crate::crdt::MAX_TEXT_SESSIONS / 2 - 1) + 1;
         let saved = self.tabs.last(tab).map(|(number, saved)| (number, saved.clone()));
-        let opened = TabOpened {
-            log: self.own_id(),
-            session: self.tabs.session,
-            saved,
-            logs: self.ids.ids().to_vec(),
-        };
+        let opened = TabOpened { log: self.own_id(), session: self.tabs.session, saved, logs: self.ids.ids().to_vec() };
         let mut batch = WriteBatch::default();
         batch.put(Table::Meta, meta::TABS, self.tabs.encode());
         let replies = vec![(call, Reply::Tab(Box::new(opened)))];
@@ -322,7 +315,9 @@ impl SyncEngine {
         let TabWrite { seq: draft, entity_type, hlc: drafted, mut events } = write;
         self.may_write(&entity_type)?;
         if events.is_empty() || events.len() > MAX_BATCH_SIZE || events.iter().any(|event| event.ops.is_empty()) {
-            return Err(Error::invalid(format!("a commit has 1 to {MAX_BATCH_SIZE} events, each of which does something")));
+            return Err(Error::invalid(format!(
+                "a commit has 1 to {MAX_BATCH_SIZE} events, each of which does something"
+            )));
         }
         let name = self.own_log(&entity_type);
         let key = self.log_mut(&name).key;

@@ -1,8 +1,8 @@
 //! Serves the tabs of a device from its engine.
 
+use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use futures::FutureExt;
 use tokio::sync::mpsc;
 
 use super::handle::OrchestratorHandle;

@@ -125,7 +125,8 @@ impl Hub {
 
     fn message(&mut self, message: ToLeader) {
         if let Some(waiting) = &mut self.for_vault
-            && (matches!(message, ToLeader::Write(..)) || matches!(&message, ToLeader::Ask(_, _, ask) if ask.needs_vault()))
+            && (matches!(message, ToLeader::Write(..))
+                || matches!(&message, ToLeader::Ask(_, _, ask) if ask.needs_vault()))
         {
             return waiting.push(message);
         }

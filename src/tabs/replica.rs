@@ -203,8 +203,7 @@ impl Replica {
     }
 
     fn settled(&mut self, failed: Option<&Error>) {
-        let (waits, next, oldest) =
-            (self.waits_for_entities(), self.drafts.next_seq(), self.drafts.oldest_unsaved());
+        let (waits, next, oldest) = (self.waits_for_entities(), self.drafts.next_seq(), self.drafts.oldest_unsaved());
         let updates = &mut self.updates;
         self.settling.retain_mut(|settling| {
             if let Some(error) = failed {
@@ -603,8 +602,7 @@ impl Replica {
         let client = text_client_id(own, self.session * 2);
         let edits = self.typed(entity_type, id, edits, client)?;
         let log = self.logs.intern(draft_log(own.author));
-        let at =
-            EventAt { log, seq: self.drafts.next_seq(), index: events.len() as u32, hlc, commit: 0, counts: true };
+        let at = EventAt { log, seq: self.drafts.next_seq(), index: events.len() as u32, hlc, commit: 0, counts: true };
         let kind = self.kinds.entry(entity_type.clone()).or_default();
         let shown = kind.entities.entry(id).or_default();
         let state = shown.state();
@@ -743,10 +741,9 @@ impl Replica {
     pub fn read(&self, entity_type: &EntityType, id: &EntityId) -> Seen {
         let Some(kind) = self.kinds.get(entity_type) else { return Seen::Unknown };
         match kind.entities.get(id) {
-            Some(shown) if shown.state().exists() => Seen::There {
-                deleted: !shown.state().is_visible(),
-                fields: shown.state().fields_but_texts(&self.logs),
-            },
+            Some(shown) if shown.state().exists() => {
+                Seen::There { deleted: !shown.state().is_visible(), fields: shown.state().fields_but_texts(&self.logs) }
+            }
             Some(_) => Seen::Absent,
             None if kind.ready => Seen::Absent,
             None => Seen::Unknown,

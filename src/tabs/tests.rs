@@ -6,7 +6,7 @@ use super::{Answer, Ask, AskLevel, Hub, HubInput, HubOutput, Replica, Seen, ToLe
 use crate::crdt::{Edit, FieldValue};
 use crate::engine::{CallId, EngineConfig, Input, Output, SyncEngine, TabId};
 use crate::error::{ErrorCode, Result};
-use crate::policy::{PolicyKind, SyncRole};
+use crate::policy::PolicyKind;
 use crate::store::MemoryStore;
 use crate::test;
 use crate::types::{EntityId, EntityType, FieldName, Instant, Keypair, Value};
@@ -244,7 +244,11 @@ fn a_write_shows_over_the_commit_of_the_one_before_it() {
     browser.now += 5_000_000;
     browser.watched = Some(id);
     browser.talk();
-    assert!(browser.titles.len() > 3 && browser.titles.iter().all(|title| *title == register("c")), "{:?}", browser.titles);
+    assert!(
+        browser.titles.len() > 3 && browser.titles.iter().all(|title| *title == register("c")),
+        "{:?}",
+        browser.titles
+    );
 }
 
 #[test]
@@ -254,7 +258,7 @@ fn counters_and_sets_count_once_while_a_write_becomes_a_commit() {
     let id = browser.create(0, vec![Edit::Add(name("n"), 2), Edit::Insert(name("tags"), "x".into())]);
     for by in [3, 5] {
         browser.write(0, id, vec![Edit::Add(name("n"), by)]).unwrap();
-        assert_eq!(browser.tabs[0].unsaved() > 0, true);
+        assert!(browser.tabs[0].unsaved() > 0);
     }
     // Names an insertion that has no place yet.
     browser.write(0, id, vec![Edit::Remove(name("tags"), "x".into())]).unwrap();
@@ -483,7 +487,9 @@ fn questions_are_answered_and_the_words_are_kept_until_they_are_saved() {
     };
     assert!(matches!(answer(numbers[0]), Some(Answer::Words(Some(words))) if words.split(' ').count() == 24));
     assert_eq!(answer(numbers[2]), Some(Answer::Words(None)));
-    assert!(matches!(answer(numbers[3]), Some(Answer::Status(status)) if status.vault.is_some() && status.unsaved == 0));
+    assert!(
+        matches!(answer(numbers[3]), Some(Answer::Status(status)) if status.vault.is_some() && status.unsaved == 0)
+    );
     assert_eq!(answer(numbers[4]), Some(Answer::Done));
     assert!(numbers.iter().all(|number| answer(*number).is_some()));
 }
@@ -491,8 +497,7 @@ fn questions_are_answered_and_the_words_are_kept_until_they_are_saved() {
 /// Signs the device of `other` in.
 fn join(one: &mut Browser, other: &mut Browser) {
     let peer = other.tabs[0].device().unwrap();
-    let role = super::answer::AskRole::Member;
-    let ask = one.tabs[0].ask(Ask::Invite(peer, role));
+    let ask = one.tabs[0].ask(Ask::Invite(peer, super::answer::AskRole::Member));
     one.talk();
     let invite = one.took(0).into_iter().find_map(|update| match update {
         Update::Answer(number, Ok(Answer::Text(invite))) if number == ask => Some(invite),
@@ -500,15 +505,12 @@ fn join(one: &mut Browser, other: &mut Browser) {
     });
     other.tabs[0].ask(Ask::Join(invite.unwrap()));
     other.talk();
-    assert_eq!(SyncRole::from(role), SyncRole::Member);
 }
 
 /// Copies everything both ways, as a backup does.
 fn sync(one: &mut Browser, other: &mut Browser) {
-    for (from, to) in [(&mut *one, &mut *other)] {
-        copy(from, to);
-        copy(to, from);
-    }
+    copy(one, other);
+    copy(other, one);
 }
 
 fn copy(from: &mut Browser, to: &mut Browser) {

@@ -50,7 +50,8 @@ impl Texts {
         }
         let used = self.clock;
         // It was put there just now, if it was not there before.
-        let open = self.open.get_mut(key).ok_or_else(|| crate::error::Error::storage("a text was closed amid its use"))?;
+        let open =
+            self.open.get_mut(key).ok_or_else(|| crate::error::Error::storage("a text was closed amid its use"))?;
         open.used = used;
         Ok(&mut open.document)
     }

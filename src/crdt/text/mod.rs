@@ -18,9 +18,9 @@ mod update;
 #[cfg(feature = "text")]
 pub use doc::TextSession;
 #[cfg(feature = "text")]
-pub use live::{TextChange, TextDocument};
-#[cfg(feature = "text")]
 pub(super) use doc::read;
+#[cfg(feature = "text")]
+pub use live::{TextChange, TextDocument};
 #[cfg(not(feature = "text"))]
 pub use none::TextSession;
 pub(super) use update::check_update;
