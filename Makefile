@@ -10,7 +10,7 @@ CARGO        ?= cargo
 TOOLS := $(or $(PRIVSTACK_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/privstack-sync/tools)
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: help setup demo demo-native test lint doc test-native wasm browser package sim mutants bench bench-sync fuzz clean
+.PHONY: help setup demo demo-native test lint doc test-native wasm browser pkg package sim mutants bench bench-sync fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -25,8 +25,8 @@ demo-native:
 	@scripts/setup native
 	@scripts/demo
 
-test: ## every test: lint, doc, test-native, wasm, browser, package; the time of each
-	@scripts/parts setup lint doc test-native wasm browser package
+test: ## every test: lint, doc, test-native, wasm, browser, pkg, package; the time of each
+	@scripts/parts setup lint doc test-native wasm browser pkg package
 
 lint: ## formatting, clippy, licences and sources of the dependencies
 	$(CARGO) fmt --check
@@ -46,6 +46,11 @@ wasm: ## the core for wasm32: build, unit tests and a short simulation under Nod
 browser: ## the browser's store, keys and devices in Chromium and in Firefox, headless
 	scripts/browser-tests chromium
 	scripts/browser-tests firefox
+
+pkg: ## the npm package: build, size, tarball; types, Node, bundlers, tabs and devices in browsers
+	scripts/npm-package
+	$(CARGO) build --locked --features $(FEATURES),relay --bin privstack-relay
+	scripts/npm-tests
 
 package: ## the packed crate builds in an empty project
 	scripts/check-package

@@ -13,10 +13,13 @@
 //! | [`store`] | the store's contract, its in-memory form, one conformance suite |
 //! | [`protocol`] | one conversation with one peer |
 //! | [`engine`] | `SyncEngine::handle(now, input)`: ties the rooms above together |
+//! | [`tabs`] | one engine, several tabs: replicas, and who leads |
 //! | [`transport`] | the seam to networks, and libp2p |
 //! | [`platform`] | native, web, sim: the same names, different worlds |
 //! | [`orchestrator`] | runs the engine over a platform |
 
+#[cfg(all(target_arch = "wasm32", feature = "p2p", feature = "text"))]
+pub mod bindings;
 pub mod crdt;
 pub mod engine;
 pub mod error;
@@ -29,6 +32,8 @@ pub mod protocol;
 #[cfg(all(feature = "relay", not(target_arch = "wasm32")))]
 pub mod relay;
 pub mod store;
+#[cfg(feature = "text")]
+pub mod tabs;
 pub mod transport;
 pub mod types;
 pub mod wire;

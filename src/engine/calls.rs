@@ -23,7 +23,7 @@ const MAX_ASKED: usize = 4_096;
 #[derive(Debug)]
 pub enum Asked {
     /// Entities, by type and ascending: those to come, those found, and the pages that are waited for.
-    Get { keys: VecDeque<Key>, found: Vec<EntityView>, waits: Vec<PageKey>, then: Then },
+    Get { keys: VecDeque<Key>, found: Found, waits: Vec<PageKey>, then: Then },
     /// Pages, one after the other.
     List(Listing),
     /// Blocks that may touch an entity.
@@ -32,11 +32,20 @@ pub enum Asked {
     Backup(Backup),
 }
 
+/// What was found, in the form that is asked for.
+#[derive(Default, Debug)]
+pub struct Found {
+    views: Vec<EntityView>,
+    states: Vec<(EntityId, Vec<u8>)>,
+}
+
 /// What entities are read for.
 #[derive(Clone, Copy, Debug)]
 pub enum Then {
     /// Their views are the answer.
     Show,
+    /// Their states are.
+    States,
     /// The answer is why this one is not in sync: its types are known now.
     Explain(EntityId),
 }
@@ -57,7 +66,8 @@ impl SyncEngine {
         }
         let done = |engine: &mut Self| engine.out.push(Output::Reply(id, Ok(Reply::Done)));
         let result = match call {
-            Call::Init { device_name, policy, root } => self.init(id, device_name, policy, root),
+            Call::Init { device_name, policy, root } => self.init(id, device_name, policy, root, false),
+            Call::InitKeeping { device_name, policy, root } => self.init(id, device_name, policy, root, true),
             Call::RecoveryKey => {
                 let key = self.recovery.clone().map(RecoveryKey);
                 self.out.push(Output::Reply(id, Ok(Reply::RecoveryKey(key))));
@@ -67,6 +77,33 @@ impl SyncEngine {
                 self.recovery_saved(id);
                 Ok(())
             }
+            Call::Rename(peer, name) => self.rename(id, peer, name),
+            Call::OpenTab(tab) => {
+                self.open_tab(id, tab);
+                Ok(())
+            }
+            Call::TabWrites { tab, number, log, writes } => self.tab_message(id, tab, number, log, writes),
+            Call::Watch(entity_type) => {
+                self.watch(entity_type);
+                done(self);
+                Ok(())
+            }
+            Call::States { limit, .. } if limit == 0 || limit > 10_000 => {
+                Err(Error::invalid("states are read with a limit of 1 to 10,000 entities"))
+            }
+            Call::States { entity_type, after, limit } => {
+                let types = self.types_named(Some(entity_type.clone()));
+                let after = after.map(|last| (entity_type, last));
+                let listing = Listing::new(self, types, after, limit, Purpose::States(Vec::new()));
+                self.asked.insert(id, Asked::List(listing));
+                self.resume_call(id);
+                Ok(())
+            }
+            Call::StatesOf { entity_type, ids } if (1..=MAX_BATCH_SIZE).contains(&ids.len()) => {
+                self.get(id, Some(entity_type), ids, Then::States);
+                Ok(())
+            }
+            Call::StatesOf { .. } => Err(Error::invalid(format!("1 to {MAX_BATCH_SIZE} entities are read at once"))),
             Call::Invite { peer, role, addresses } => self.invite(id, peer, role, addresses),
             Call::Join(text) => self.join(id, &text),
             Call::Write { entity_type, changes } => {
@@ -145,7 +182,7 @@ impl SyncEngine {
                 // Local writes that wait for pages are not numbered yet: the call waits behind them.
                 let own = self.logs.values().filter(|log| log.name.id.author == self.me);
                 let tips = own.map(|log| (log.key, log.tip.seq)).collect();
-                if self.local.is_empty() {
+                if self.local.is_empty() && self.tabs.is_empty() {
                     self.settling.push(Settling { call: id, level, tips });
                 } else {
                     self.held_calls.push((id, Call::Settled(level)));
@@ -191,7 +228,7 @@ impl SyncEngine {
         ids.dedup();
         let types = self.types_named(entity_type);
         let keys = types.iter().flat_map(|ty| ids.iter().map(|id| (*ty, *id))).collect();
-        self.asked.insert(call, Asked::Get { keys, found: Vec::new(), waits: Vec::new(), then });
+        self.asked.insert(call, Asked::Get { keys, found: Found::default(), waits: Vec::new(), then });
         self.resume_call(call);
     }
 
@@ -221,7 +258,13 @@ impl SyncEngine {
                     keys.pop_front();
                     let state = self.entities.get(&key).filter(|state| state.exists());
                     if let (Some(state), Some(name)) = (state, self.type_name(key.0)) {
-                        found.push(state.view(name.clone(), key.1, &self.ids));
+                        if let Then::States = then {
+                            let mut bytes = Vec::new();
+                            state.encode(&mut bytes);
+                            found.states.push((key.1, bytes));
+                        } else {
+                            found.views.push(state.view(name.clone(), key.1, &self.ids));
+                        }
                     }
                 }
                 if !keys.is_empty() {
@@ -231,7 +274,8 @@ impl SyncEngine {
                     return;
                 }
                 let reply = match then {
-                    Then::Show => Reply::Entities(found),
+                    Then::Show => Reply::Entities(found.views),
+                    Then::States => self.states(found.states),
                     Then::Explain(id) => Reply::NotSynced(self.reasons(Some(id))),
                 };
                 self.let_go();
@@ -306,7 +350,7 @@ impl SyncEngine {
 
     /// Answers calls that waited for writes to reach a level.
     pub(super) fn settle_levels(&mut self) {
-        if self.local.is_empty() {
+        if self.local.is_empty() && self.tabs.is_empty() {
             for (id, call) in std::mem::take(&mut self.held_calls) {
                 self.take_open(Input::Call(id, call));
             }

@@ -1,13 +1,16 @@
 //! What the engine asks of its store, and what follows once the store has answered.
 
+use std::sync::Arc;
+
 use super::io::{CallId, Input, LinkId, Output, Reply, SyncEvent, Ticket};
 use super::layout::{self, LogKey, TypeIx};
 use super::log::Tip;
+use super::tabs::ChangedCommit;
 use super::{Phase, SyncEngine};
 use crate::crdt::LogIx;
 use crate::error::{Error, Result};
 use crate::store::{Read, Rows, Table, WriteBatch};
-use crate::types::EntityId;
+use crate::types::{EntityId, PeerId};
 
 /// What follows once a write is on disk.
 #[derive(Default, Debug)]
@@ -15,6 +18,9 @@ pub struct Landed {
     pub tips: Vec<(LogKey, Tip)>,
     pub replies: Vec<(CallId, Reply)>,
     pub updated: Vec<EntityId>,
+    /// The same by whose commits, and the commits themselves, where replicas are told.
+    pub authors: Vec<(PeerId, Vec<EntityId>)>,
+    pub changed: Vec<ChangedCommit>,
     pub acks: Vec<(LinkId, usize)>,
     pub events: Vec<SyncEvent>,
     /// Membership operations and fork proofs that all sessions are told, but for the one that they came from.
@@ -94,12 +100,15 @@ impl SyncEngine {
         }
     }
 
-    fn landed(&mut self, landed: Landed) {
-        for (key, tip) in landed.tips {
+    fn landed(&mut self, mut landed: Landed) {
+        for (key, tip) in std::mem::take(&mut landed.tips) {
             if let Some(log) = self.logs.get_mut(&key) {
                 log.stored = tip;
             }
             self.digests.remove(&key.ty);
+        }
+        if let Some(changed) = self.changed(&mut landed) {
+            self.out.push(Output::Emit(SyncEvent::Changed(Arc::new(changed))));
         }
         for (call, reply) in landed.replies {
             self.out.push(Output::Reply(call, Ok(reply)));
@@ -135,6 +144,7 @@ impl SyncEngine {
         let mut calls: Vec<CallId> =
             self.writes.drain(..).flat_map(|(_, landed)| landed.replies).map(|(id, _)| id).collect();
         calls.extend(self.local.drain(..).map(|parked| parked.call));
+        calls.extend(self.tabs.drain());
         calls.extend(std::mem::take(&mut self.asked).into_keys());
         calls.extend(self.settling.drain(..).map(|settling| settling.call));
         calls.extend(self.held_calls.drain(..).map(|(id, _)| id));
@@ -183,6 +193,8 @@ impl Landed {
         self.tips.append(&mut other.tips);
         self.replies.append(&mut other.replies);
         self.updated.append(&mut other.updated);
+        self.authors.append(&mut other.authors);
+        self.changed.append(&mut other.changed);
         self.acks.append(&mut other.acks);
         self.events.append(&mut other.events);
         self.tell.append(&mut other.tell);

@@ -46,6 +46,8 @@ pub mod meta {
     pub const CHECKPOINT: &[u8] = b"checkpoint";
     pub const STALE: &[u8] = b"stale";
     pub const REMAKE: &[u8] = b"remake";
+    pub const TABS: &[u8] = b"tabs";
+    pub const ALIASES: &[u8] = b"aliases";
 }
 
 pub const TYPE_ROW: u8 = 0;

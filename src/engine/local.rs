@@ -81,6 +81,11 @@ impl SyncEngine {
             )));
         }
         self.vault_at_need()?;
+        self.may_write(entity_type)
+    }
+
+    /// Whether this device may write this type.
+    pub(super) fn may_write(&self, entity_type: &EntityType) -> Result<()> {
         let view = self.vault()?.membership.evaluate();
         match view.role(&self.me) {
             None => {
@@ -299,7 +304,7 @@ fn canonical(edits: Vec<Edit>) -> Result<Vec<Edit>> {
 }
 
 /// Events and commits have limits; over them nothing is written.
-fn check_size(events: &[Event], buffer: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn check_size(events: &[Event], buffer: &mut Vec<u8>) -> Result<()> {
     buffer.clear();
     let mut start = 0;
     for event in events {

@@ -13,14 +13,14 @@ mod compare;
 mod damage;
 mod disk;
 mod entities;
-mod entropy;
+pub(crate) mod entropy;
 mod fork;
 mod greeting;
 mod history;
 mod io;
 mod layout;
 mod listing;
-mod local;
+pub(crate) mod local;
 mod log;
 mod merge;
 mod messages;
@@ -35,6 +35,7 @@ mod remote;
 mod sessions;
 mod strangers;
 mod sync;
+mod tabs;
 mod texts;
 mod validity;
 mod vault;
@@ -43,6 +44,7 @@ mod vault;
 mod tests;
 
 pub use io::*;
+pub use tabs::{Changed, ChangedCommit, States, TabId, TabOpened, TabSaved, TabWrite, draft_log, undraft};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -156,6 +158,8 @@ pub struct SyncEngine {
     digests: BTreeMap<TypeIx, Hash>,
     entities: Entities,
     texts: texts::Texts,
+    tabs: tabs::Tabs,
+    aliases: BTreeMap<PeerId, String>,
 
     peers: BTreeMap<PeerId, Peer>,
     sessions: BTreeMap<LinkId, Session>,
@@ -233,6 +237,8 @@ impl SyncEngine {
             digests: BTreeMap::new(),
             entities: Entities::new(entropy.number()),
             texts: texts::Texts::default(),
+            tabs: tabs::Tabs::default(),
+            aliases: BTreeMap::new(),
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             strangers: strangers::Strangers::default(),
@@ -372,6 +378,7 @@ impl SyncEngine {
             self.make_again();
         }
         self.local_writes();
+        self.tab_writes();
         self.peers_due();
         self.measure_quarantines();
         self.ask_for_refused();

@@ -231,6 +231,8 @@ impl SyncEngine {
                 }
             }
             meta::REMAKE => self.read_again(value)?,
+            meta::TABS => self.tabs = super::tabs::Tabs::decode(value)?,
+            meta::ALIASES => self.read_aliases(value)?,
             meta::STALE => {
                 let stale = Stale::decode(value)?;
                 self.stale_on_disk = stale.clone();

@@ -24,7 +24,11 @@ impl SyncEngine {
             let (behind, ahead) = self.owed_to(&id);
             PeerStatus {
                 peer_id: id,
-                name: member.map(|member| member.name.clone()).unwrap_or_default(),
+                name: self
+                    .aliases
+                    .get(&id)
+                    .cloned()
+                    .unwrap_or_else(|| member.map(|member| member.name.clone()).unwrap_or_default()),
                 role: member.map(|member| member.role),
                 online: session.is_some(),
                 via: session.map(|session| session.via).or(known.and_then(|known| known.via)),

@@ -230,6 +230,10 @@ impl SyncEngine {
         }
         for commit in commits {
             arrived.landed.updated.extend(commit.events.iter().map(|event| event.entity));
+            if let Some(log) = self.logs.get(&key).filter(|log| !log.beyond_fork(commit.header.seq)) {
+                let counts = log.validity.is_valid(commit.header.seq);
+                self.note_change(&commit, counts, &mut arrived.landed);
+            }
             self.apply(key, commit);
         }
     }

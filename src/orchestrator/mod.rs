@@ -11,6 +11,8 @@ mod runner;
 mod running;
 mod standing;
 mod store_driver;
+#[cfg(feature = "text")]
+mod tabs;
 mod world;
 
 pub use blocking::block_on;
@@ -20,4 +22,6 @@ pub use events::{BlockingEvents, EVENT_CAPACITY, EventStream, Filter, Subscripti
 pub use handle::{BackupStream, NewVault, OrchestratorHandle};
 pub use runner::SyncOrchestrator;
 pub use store_driver::{StoreCommand, StoreDone, StoreEnd, StoreLink, drive_store, store_channel};
+#[cfg(feature = "text")]
+pub use tabs::{TAB_CAPACITY, serve_tabs};
 pub use world::{Opened, World};

@@ -84,13 +84,13 @@ impl TextSession {
     }
 }
 
-enum Change<'a> {
+pub(super) enum Change<'a> {
     Replace { at: u32, length: u32, new: &'a str },
     Mark { at: u32, length: u32, key: &'a str, value: Any },
 }
 
 impl Change<'_> {
-    fn is_nothing(&self) -> bool {
+    pub fn is_nothing(&self) -> bool {
         match self {
             Change::Replace { length, new, .. } => *length == 0 && new.is_empty(),
             Change::Mark { length, .. } => *length == 0,
@@ -98,7 +98,7 @@ impl Change<'_> {
     }
 }
 
-struct Document {
+pub(super) struct Document {
     doc: Doc,
     text: TextRef,
     shown: Shown,
@@ -177,7 +177,7 @@ impl Shown {
     }
 }
 
-fn open(updates: Option<&Updates>, logs: &LogTable, client: u64) -> Result<(Doc, TextRef)> {
+pub(super) fn open(updates: Option<&Updates>, logs: &LogTable, client: u64) -> Result<(Doc, TextRef)> {
     let mut options = Options::with_guid_and_client_id(ROOT.into(), ClientID::new(client));
     options.offset_kind = OffsetKind::Utf16;
     options.skip_gc = true;
@@ -200,13 +200,35 @@ fn open(updates: Option<&Updates>, logs: &LogTable, client: u64) -> Result<(Doc,
 }
 
 impl Document {
-    fn new((doc, text): (Doc, TextRef), version: (Version, u64)) -> Self {
+    pub fn new((doc, text): (Doc, TextRef), version: (Version, u64)) -> Self {
         let shown = Shown::new(shown(&doc, &text).0);
         Self { doc, text, shown, version }
     }
 
+    pub fn doc(&self) -> &Doc {
+        &self.doc
+    }
+
+    pub fn root(&self) -> &TextRef {
+        &self.text
+    }
+
+    pub fn shown_text(&self) -> &str {
+        &self.shown.text
+    }
+
+    /// Takes note of what it shows after an update.
+    pub fn show(&mut self, text: String) {
+        self.shown = Shown::new(text);
+    }
+
+    /// What an edit comes to here.
+    pub fn plan<'a>(&self, field: &FieldName, edit: &'a Edit) -> Result<Change<'a>> {
+        self.shown.plan(field, edit)
+    }
+
     /// Makes changes and gives the update of just those.
-    fn change(&mut self, field: &FieldName, edits: &[Cow<'_, Edit>]) -> Result<Option<Vec<u8>>> {
+    pub fn change(&mut self, field: &FieldName, edits: &[Cow<'_, Edit>]) -> Result<Option<Vec<u8>>> {
         let mut transaction: TransactionMut<'_> = self.doc.transact_mut();
         let mut changed = false;
         for edit in edits {
@@ -232,7 +254,7 @@ impl Document {
     }
 }
 
-fn shown(doc: &Doc, text: &TextRef) -> (String, Vec<Mark>) {
+pub(super) fn shown(doc: &Doc, text: &TextRef) -> (String, Vec<Mark>) {
     let chunks = text.diff(&doc.transact(), YChange::identity);
     let mut text = String::new();
     let mut at = 0_u32;
@@ -265,7 +287,7 @@ fn shown(doc: &Doc, text: &TextRef) -> (String, Vec<Mark>) {
 }
 
 /// The change from one text to another that leaves their common start and end as they are.
-fn smallest_change<'a>(old: &str, new: &'a str) -> Change<'a> {
+pub(super) fn smallest_change<'a>(old: &str, new: &'a str) -> Change<'a> {
     let start: usize = old.chars().zip(new.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
     let (old_rest, new_rest) = (&old[start..], &new[start..]);
     let same = old_rest.chars().rev().zip(new_rest.chars().rev()).take_while(|(a, b)| a == b);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Via;
 use crate::crdt::EntityView;
+use crate::engine::tabs::{States, TabOpened, TabSaved};
 use crate::policy::SyncRole;
 use crate::types::{EntityId, EntityType, Hash, HybridTimestamp, PeerId, VaultId, VectorClock};
 
@@ -16,6 +17,12 @@ pub enum Reply {
     Vault(VaultId, usize),
     /// The recovery key, while it is kept.
     RecoveryKey(Option<RecoveryKey>),
+    /// What a tab needs to know.
+    Tab(Box<TabOpened>),
+    /// What became of a tab's message.
+    TabSaved(TabSaved),
+    /// States of entities.
+    States(Box<States>),
     /// An invite: text to hand to the invited device.
     Invite(String),
     /// The ids written, in the order of the changes.

@@ -4,11 +4,14 @@ mod answers;
 
 pub use answers::*;
 
+use std::sync::Arc;
+
+use super::tabs::{Changed, TabId, TabWrite};
 use crate::crdt::Edit;
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::{PolicyKind, SyncRole};
 use crate::store::{Read, Rows, WriteBatch};
-use crate::types::{EntityId, EntityType, Instant, PeerId};
+use crate::types::{EntityId, EntityType, Instant, LogId, PeerId};
 
 /// One open stream to one authenticated peer. Numbers are never used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -120,7 +123,16 @@ pub enum Call {
         /// 32 bytes that the recovery words stand for; the engine keeps only the public key.
         root: zeroize::Zeroizing<[u8; 32]>,
     },
-    /// The recovery key of a vault that a first write made, while it is kept; answers [`Reply::RecoveryKey`].
+    /// [`Call::Init`] that also keeps the seed, until [`Call::RecoverySaved`]: for apps that show its words later.
+    InitKeeping {
+        /// This device's name.
+        device_name: String,
+        /// Personal or enterprise.
+        policy: PolicyKind,
+        /// See [`Call::Init`].
+        root: zeroize::Zeroizing<[u8; 32]>,
+    },
+    /// The recovery key of a vault that a first write or [`Call::InitKeeping`] made, while it is kept; answers [`Reply::RecoveryKey`].
     RecoveryKey,
     /// The user has saved it: it is forgotten here.
     RecoverySaved,
@@ -179,6 +191,41 @@ pub enum Call {
     AddPeer(PeerId, Vec<String>),
     /// Stop wanting a link to this peer; it revokes nothing.
     RemovePeer(PeerId),
+    /// Call a device by this name on this device; an empty name takes it back.
+    Rename(PeerId, String),
+    /// A tab begins to work with this engine; answers [`Reply::Tab`]. From now on [`SyncEvent::Changed`] tells of
+    /// changes.
+    OpenTab(TabId),
+    /// Commit a message of a tab; answers [`Reply::TabSaved`] once it is on disk, and a repeat with the same.
+    TabWrites {
+        /// The tab.
+        tab: TabId,
+        /// The message's number: higher than that of the message before.
+        number: u64,
+        /// The log that [`TabOpened`] has told.
+        log: LogId,
+        /// What becomes one commit each, in this order; one that fails says nothing about the others.
+        writes: Vec<TabWrite>,
+    },
+    /// Tell commits of this type from now on, in [`SyncEvent::Changed`].
+    Watch(EntityType),
+    /// States of the entities of one type in the order of their ids, after a cursor, at most `limit` (1 to 10,000);
+    /// answers [`Reply::States`].
+    States {
+        /// The type.
+        entity_type: EntityType,
+        /// The last id of the page before.
+        after: Option<EntityId>,
+        /// At most so many.
+        limit: usize,
+    },
+    /// States of those of these entities that there are.
+    StatesOf {
+        /// The type.
+        entity_type: EntityType,
+        /// 1 to `MAX_BATCH_SIZE` ids.
+        ids: Vec<EntityId>,
+    },
     /// Compare with a peer now (with all: `None`); answered when nothing is owed either way.
     ForceSync(Option<PeerId>),
     /// Answers when every write before it is at least on this level.
@@ -239,6 +286,10 @@ pub enum SyncEvent {
     SyncError(PeerId, String),
     /// These entities show something new.
     EntitiesUpdated(Vec<EntityId>),
+    /// The same, and what replicas need to follow, once a tab is open.
+    Changed(Arc<Changed>),
+    /// This device is in another vault now: replicas start anew.
+    VaultChanged,
     /// A device was signed in.
     PairingCompleted(PeerId),
     /// The store failed: nothing since the last answer is saved; the engine opens it again.

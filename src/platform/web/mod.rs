@@ -5,5 +5,6 @@ pub mod keys;
 pub mod p2p;
 pub mod quota;
 pub mod store;
+pub mod tabs;
 pub mod thread;
 pub mod time;
