@@ -49,7 +49,7 @@ browser: ## the browser's store, keys and devices in Chromium and in Firefox, he
 
 pkg: ## the npm package: build, size, tarball; types, Node, bundlers, tabs and devices in browsers
 	scripts/npm-package
-	$(CARGO) build --locked --features $(FEATURES),relay --bin privstack-relay
+	$(CARGO) build --locked --features $(FEATURES) --bin privstack-relay
 	scripts/npm-tests
 
 package: ## the packed crate builds in an empty project
