@@ -49,5 +49,4 @@ export interface CoreOptions {
   memory: boolean;
   single: boolean;
   relays: string[];
-  passphrase?: string;
 }

@@ -321,7 +321,7 @@ export async function openStore<S extends Schema>(options: OpenOptions<S>, netwo
   const { name, signal } = options;
   if (typeof name !== "string" || name === "") throw invalid("open: give the store a `name`");
   if (typeof options.schema !== "object" || options.schema === null) throw invalid("open: give the store a `schema`, made by `schema({ … })`");
-  for (const [option, what] of [["iceServers", "WebRTC"], ["cloud", "cloud storage"], ["policy", "policy"]] as const) {
+  for (const [option, what] of [["iceServers", "WebRTC"], ["cloud", "cloud storage"], ["policy", "policy"], ["passphrase", "sealing by a passphrase"]] as const) {
     if (options[option] !== undefined) throw unsupported(`open: \`${option}\` (${what})`);
   }
   signal?.throwIfAborted();
@@ -339,7 +339,6 @@ export async function openStore<S extends Schema>(options: OpenOptions<S>, netwo
   const engine = await Engine.open(module, {
     name, deviceName, memory: inMemory, single: options.tabs === "single",
     relays: [...relays.known],
-    ...(options.passphrase === undefined ? {} : { passphrase: options.passphrase }),
   }, network);
   const store = new StoreOf<S>(engine, module, options, deviceName);
   if (!relays.isComplete) askRelays(engine, relays);
