@@ -202,7 +202,7 @@ pub enum Call {
         tab: TabId,
         /// The message's number: higher than that of the message before.
         number: u64,
-        /// The log that [`TabOpened`] has told.
+        /// The log that [`super::TabOpened`] has told.
         log: LogId,
         /// What becomes one commit each, in this order; one that fails says nothing about the others.
         writes: Vec<TabWrite>,
