@@ -31,6 +31,7 @@ pub(crate) fn unseal<'a>(table: u8, key: &[u8], stored: &'a [u8]) -> Option<&'a 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test;
 
     #[test]
     fn a_sealed_value_opens_only_unchanged_in_its_place() {
