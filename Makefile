@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they need, `make setup` installs.
 
 # One set of features for lint, doc and test, so that the dependencies are compiled once for each kind of build.
-FEATURES     ?= cli,sim
+FEATURES     ?= cli,relay,sim
 SEEDS        ?= 1000
 FUZZ_SECONDS ?= 60
 CARGO        ?= cargo
@@ -10,14 +10,14 @@ CARGO        ?= cargo
 TOOLS := $(or $(PRIVSTACK_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/privstack-sync/tools)
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: help setup demo demo-native test lint doc test-native wasm package sim mutants bench bench-sync fuzz clean
+.PHONY: help setup demo demo-native test lint doc test-native wasm browser pkg package sim mutants bench bench-sync fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what the targets below need (a second run does nothing)
-	@scripts/setup native wasm checks
+	@scripts/setup native wasm browsers checks
 
 demo: demo-native ## the main job on real files: two devices edit the same notes and agree (NOTES=DIR)
 
@@ -25,8 +25,8 @@ demo-native:
 	@scripts/setup native
 	@scripts/demo
 
-test: ## every test: lint, doc, test-native, wasm, package; the time of each
-	@scripts/parts setup lint doc test-native wasm package
+test: ## lint, doc, test-native, wasm, browser, package; the time of each (the npm package has `make pkg`)
+	@scripts/parts setup lint doc test-native wasm browser package
 
 lint: ## formatting, clippy, licences and sources of the dependencies
 	$(CARGO) fmt --check
@@ -42,6 +42,15 @@ test-native: ## unit, integration, property tests and the fuzz corpus, natively
 wasm: ## the core for wasm32: build, unit tests and a short simulation under Node
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(CURDIR)/scripts/wasm-run-some \
 	    scripts/wasm-cargo test --locked --target wasm32-unknown-unknown --no-default-features --features text,sim --lib
+
+browser: ## the browser's store, keys and devices in Chromium and in Firefox, headless
+	scripts/browser-tests chromium
+	scripts/browser-tests firefox
+
+pkg: ## the npm package: build, size, tarball; types, Node, bundlers, tabs and devices in browsers
+	scripts/npm-package
+	$(CARGO) build --locked --features $(FEATURES) --bin privstack-relay
+	scripts/npm-tests
 
 package: ## the packed crate builds in an empty project
 	scripts/check-package

@@ -317,7 +317,7 @@ fn text(report: &mut Report) {
     let edits = others::typing(count);
     for (group, name) in [
         (100, "100 keystrokes an event"),
-        (1, "1 keystroke an event, 100 events a commit"),
+        (1, "1 keystroke a change, 100 changes a commit"),
         (0, "1 keystroke a commit"),
     ] {
         let mut plain = Vec::new();

@@ -83,6 +83,10 @@ codes! {
     NoVault = 18, "no_vault", false;
     /// It took longer than it may.
     Timeout = 19, "timeout", true;
+    /// The page is not served from where browsers allow what it needs.
+    InsecureContext = 20, "insecure_context", false;
+    /// The store is open in another tab, and was asked for alone.
+    TabConflict = 21, "tab_conflict", false;
 }
 
 impl fmt::Display for ErrorCode {

@@ -13,20 +13,27 @@
 //! | [`store`] | the store's contract, its in-memory form, one conformance suite |
 //! | [`protocol`] | one conversation with one peer |
 //! | [`engine`] | `SyncEngine::handle(now, input)`: ties the rooms above together |
+//! | [`tabs`] | one engine, several tabs: replicas, and who leads |
 //! | [`transport`] | the seam to networks, and libp2p |
 //! | [`platform`] | native, web, sim: the same names, different worlds |
 //! | [`orchestrator`] | runs the engine over a platform |
 
+#[cfg(all(target_arch = "wasm32", feature = "p2p", feature = "text"))]
+pub mod bindings;
 pub mod crdt;
 pub mod engine;
 pub mod error;
 // It needs a network to configure; the web's world comes with its own issue.
-#[cfg(all(feature = "p2p", not(target_arch = "wasm32")))]
+#[cfg(feature = "p2p")]
 pub mod orchestrator;
 pub mod platform;
 pub mod policy;
 pub mod protocol;
+#[cfg(all(feature = "relay", not(target_arch = "wasm32")))]
+pub mod relay;
 pub mod store;
+#[cfg(feature = "text")]
+pub mod tabs;
 pub mod transport;
 pub mod types;
 pub mod wire;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from bottom to top. A room may refer to those before it, and to itself.
-const ROOMS: [&str; 16] = [
+const ROOMS: [&str; 17] = [
     "error",
     "types",
     "crdt",
@@ -15,6 +15,7 @@ const ROOMS: [&str; 16] = [
     "store",
     "protocol",
     "engine",
+    "tabs",
     "transport",
     "platform",
     "orchestrator",
@@ -26,7 +27,7 @@ const ROOMS: [&str; 16] = [
 ];
 
 /// The rooms that are told the time and given bytes: a simulation from a seed runs all of them.
-const SANS_IO: [&str; 6] = ["types", "crdt", "wire", "policy", "protocol", "engine"];
+const SANS_IO: [&str; 7] = ["types", "crdt", "wire", "policy", "protocol", "engine", "tabs"];
 
 /// What those rooms may not name: a path is forbidden with everything below it.
 const FORBIDDEN: [&str; 8] =

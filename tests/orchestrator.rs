@@ -15,8 +15,9 @@ use privstack_sync::orchestrator::{
     SyncConfig, SyncOrchestrator, Update, World, block_on, create_enterprise_orchestrator,
     create_personal_orchestrator, drive_store, store_channel,
 };
+use privstack_sync::platform::entropy;
+use privstack_sync::platform::native::thread;
 use privstack_sync::platform::native::time::Clock;
-use privstack_sync::platform::native::{entropy, thread};
 use privstack_sync::policy::{PolicyKind, SyncRole};
 use privstack_sync::store::{MemoryStore, Read, Rows, Store, WriteBatch};
 use privstack_sync::transport::memory::MemoryNetwork;
@@ -122,7 +123,12 @@ impl<T: Transport> World for TestWorld<T> {
     async fn open(&mut self) -> Result<Opened> {
         let (store, end) = store_channel();
         let disk = self.disk.clone();
-        thread::spawn_with("test-store", move || Ok((disk.open()?, ())), |store| drive_store(store, end)).await?;
+        thread::spawn_with(
+            "test-store",
+            move || async move { Ok((disk.open()?, ())) },
+            |store| drive_store(store, end),
+        )
+        .await?;
         Ok(Opened { keypair: Keypair::from_seed(&[self.seed; 32]), instance_mark: [1; 16], store })
     }
 
@@ -496,6 +502,21 @@ fn a_subscription_tells_what_the_entities_of_its_filter_read_now() {
         assert_eq!((seen[0].id, text_of(&seen[0])), (done, Some("done")));
         handle.stop().await.unwrap();
         assert!(notes.next().await.is_none());
+    });
+}
+
+#[test]
+fn a_first_write_makes_a_vault_whose_words_are_told_until_they_are_saved() {
+    run(async {
+        let (handle, _script) = in_memory(&Disk::new());
+        handle.start().await.unwrap();
+        assert_eq!(handle.recovery_words().await.unwrap(), None);
+        handle.create(note(), vec![title("first")]).await.unwrap();
+        assert!(handle.status().await.unwrap().vault.is_some());
+        let words = handle.recovery_words().await.unwrap().expect("words");
+        assert_eq!(words.split(' ').count(), 24);
+        handle.recovery_saved().await.unwrap();
+        assert_eq!(handle.recovery_words().await.unwrap(), None);
     });
 }
 

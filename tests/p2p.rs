@@ -156,9 +156,11 @@ async fn half_a_frame_and_silence_close_the_stream_after_thirty_seconds() {
     good.transport.dial(device.peer, device.addresses.clone());
     both(good.link_up(), device.link_up()).await;
     let good_at_device = device.link;
-    // The good link has said something; it may be silent from now on.
+    // Both sides of the good link have said something; it may be silent from now on.
     good.transport.send(good.link, vec![7]);
     both(good.drive_until_sent(), device.frame()).await;
+    device.transport.send(device.link, vec![7]);
+    both(good.frame(), device.drive_until_sent()).await;
     let mut hostile = Vec::new();
     for (seed, bytes) in [(60, vec![0, 0, 0, 1, 9, 0, 0, 0, 100, 1, 2, 3]), (61, vec![])] {
         let mut peer = Hostile::connect(seed, &device.addresses[0]);

@@ -34,3 +34,16 @@ pub enum Edit {
     /// Another CRDT's update.
     Opaque(FieldName, Vec<u8>),
 }
+
+impl Edit {
+    /// The text that it changes, by places in it or as a whole.
+    pub(super) fn text_field(&self) -> Option<&FieldName> {
+        match self {
+            Edit::TextInsert(field, ..)
+            | Edit::TextDelete(field, ..)
+            | Edit::TextReplace(field, ..)
+            | Edit::TextMark(field, ..) => Some(field),
+            _ => None,
+        }
+    }
+}

@@ -50,6 +50,18 @@ impl LogTable {
         self.numbers.get(id).copied()
     }
 
+    /// All logs, in the order of their numbers.
+    pub fn ids(&self) -> &[LogId] {
+        &self.ids
+    }
+
+    /// The logs that are marked as forked, ascending.
+    pub fn forked(&self) -> Vec<LogIx> {
+        let mut forked: Vec<LogIx> = self.forked.iter().copied().collect();
+        forked.sort_unstable();
+        forked
+    }
+
     /// How many logs it holds; their numbers run from 0.
     pub fn len(&self) -> usize {
         self.ids.len()

@@ -13,6 +13,7 @@ mod register;
 mod set;
 mod state;
 mod text;
+mod typing;
 mod updates;
 mod view;
 
@@ -22,6 +23,8 @@ pub use logs::{EventAt, LogIx, LogTable};
 pub use page::{decode_page, decode_state, encode_page, join_page, split_page};
 pub use state::{Changed, EntityState, EventApplicator};
 pub use text::{MAX_TEXT_SESSIONS, TextSession, text_client_id, typed_in};
+#[cfg(feature = "text")]
+pub use text::{TextChange, TextDocument};
 pub use view::{EntityView, FieldValue, Mark};
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::edit::Edit;
 use super::logs::{EventAt, LogTable};
 use super::state::{EntityState, FieldState};
 use super::text::TextSession;
+use super::typing::joined;
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::limits::{MAX_DOTS, MAX_EVENT_BYTES, MAX_OPS};
 use crate::types::{EntityId, Event, FieldKind, FieldName, FieldOp, HybridTimestamp, InFull};
@@ -40,15 +41,22 @@ impl EntityState {
             ops: Vec::new(),
             at,
         };
-        for (number, edit) in edits.iter().enumerate() {
+        let edits = joined(edits);
+        let mut rest = &edits[..];
+        while let Some(first) = rest.first() {
             let done = session.ops.len();
-            session.edit(edit)?;
+            let (step, after) = rest.split_at(edits_of_one_text(rest).max(1));
+            match first.text_field() {
+                Some(field) => session.text(field, step)?,
+                None => session.edit(first)?,
+            }
             if session.ops.len() > MAX_OPS {
                 return Err(Error::too_large(format!("one change of an entity takes more than {MAX_OPS} operations")));
             }
-            if number + 1 < edits.len() {
+            if !after.is_empty() {
                 session.advance(done);
             }
+            rest = after;
         }
         let event = Event { entity: EntityId([0; 16]), seen: self.seen_for(at.log, logs), ops: session.ops };
         let mut bytes = Vec::new();
@@ -63,6 +71,12 @@ impl EntityState {
     }
 }
 
+/// How many edits at the start are of one text: they become one update.
+fn edits_of_one_text(edits: &[Cow<'_, Edit>]) -> usize {
+    let field = edits.first().and_then(|first| first.text_field());
+    edits.iter().take_while(|edit| field.is_some() && edit.text_field() == field).count()
+}
+
 struct Session<'a> {
     state: Cow<'a, EntityState>,
     logs: Cow<'a, LogTable>,
@@ -75,9 +89,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn edit(&mut self, edit: &Edit) -> Result<()> {
-        if self.deleted && *edit != Edit::Restore {
-            return Err(Error::new(ErrorCode::Deleted, "the entity is deleted; restore it first"));
-        }
+        self.allows(edit)?;
         if !self.exists && matches!(edit, Edit::Delete | Edit::Restore) {
             return Err(Error::new(ErrorCode::NotFound, "there is no such entity to delete or restore"));
         }
@@ -110,23 +122,34 @@ impl Session<'_> {
                 return Ok(());
             }
             Edit::Opaque(field, bytes) => FieldOp::Opaque { field: field.clone(), bytes: bytes.clone() },
-            Edit::TextInsert(field, ..)
+            Edit::TextUpdate(field, _)
+            | Edit::TextInsert(field, ..)
             | Edit::TextDelete(field, ..)
             | Edit::TextReplace(field, ..)
-            | Edit::TextMark(field, ..)
-            | Edit::TextUpdate(field, ..) => {
-                let held = match self.state.find(field, FieldKind::Text) {
-                    Ok(found) => self.state.fields.get(found).map(|field| &field.state),
-                    Err(_) => None,
-                };
-                let held = if let Some(FieldState::Text(updates)) = held { Some(&**updates) } else { None };
-                match self.texts.edit(field, edit, held, self.at, &self.logs)? {
-                    Some(update) => FieldOp::Text { field: field.clone(), update },
-                    None => return Ok(()),
-                }
-            }
+            | Edit::TextMark(field, ..) => return self.text(field, &[Cow::Borrowed(edit)]),
         };
         self.ops.push(op);
+        Ok(())
+    }
+
+    fn allows(&self, edit: &Edit) -> Result<()> {
+        match self.deleted && *edit != Edit::Restore {
+            true => Err(Error::new(ErrorCode::Deleted, "the entity is deleted; restore it first")),
+            false => Ok(()),
+        }
+    }
+
+    /// Edits of one text, as one update.
+    fn text(&mut self, field: &FieldName, edits: &[Cow<'_, Edit>]) -> Result<()> {
+        edits.iter().try_for_each(|edit| self.allows(edit))?;
+        self.exists = true;
+        let found = self.state.find(field, FieldKind::Text).ok().and_then(|found| self.state.fields.get(found));
+        let held = match found.map(|field| &field.state) {
+            Some(FieldState::Text(updates)) => Some(&**updates),
+            _ => None,
+        };
+        let update = self.texts.edit(field, edits, held, self.at, &self.logs)?;
+        self.ops.extend(update.map(|update| FieldOp::Text { field: field.clone(), update }));
         Ok(())
     }
 
@@ -165,7 +188,8 @@ impl Session<'_> {
         let update = match self.field(field, FieldKind::Text) {
             Some(FieldState::Text(updates)) => {
                 let updates = updates.clone();
-                self.texts.edit(field, &Edit::Clear(field.clone()), Some(&updates), self.at, &self.logs)?
+                let clear = [Cow::Owned(Edit::Clear(field.clone()))];
+                self.texts.edit(field, &clear, Some(&updates), self.at, &self.logs)?
             }
             _ => None,
         };

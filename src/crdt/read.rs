@@ -23,6 +23,12 @@ impl EntityState {
         EntityView { entity_type, id, deleted: self.exists() && !self.is_visible(), clock: self.clock(logs), fields }
     }
 
+    /// The fields that a reader sees, but for texts, which are opened one by one.
+    pub fn fields_but_texts(&self, logs: &LogTable) -> Vec<(FieldName, FieldValue)> {
+        let fields = self.fields.iter().filter(|field| !matches!(field.state, FieldState::Text(_)));
+        fields.filter_map(|field| Some((field.name.clone(), self.value(&field.state, logs)?))).collect()
+    }
+
     fn value(&self, state: &FieldState, logs: &LogTable) -> Option<FieldValue> {
         Some(match state {
             // The bytes were made by `Value::encode` or checked when they were read.

@@ -5,27 +5,25 @@ use std::collections::{BTreeMap, VecDeque};
 use super::SyncEngine;
 use super::backup::Backup;
 use super::entities::Key;
-use super::io::{Call, CallId, Change, Input, Level, LinkId, Output, Reply, Status, TypeStatus};
-use super::layout::{self, LogKey, TypeIx};
+use super::io::{Call, CallId, Input, Level, LinkId, Output, RecoveryKey, Reply, Status, TypeStatus};
+use super::layout::{LogKey, TypeIx};
 use super::listing::{Listing, Purpose};
 use super::local::PageKey;
 use super::sessions::Session;
 use crate::crdt::EntityView;
 use crate::error::{Error, ErrorCode};
-use crate::store::{Read, Rows, Table};
+use crate::store::Rows;
 use crate::types::limits::MAX_BATCH_SIZE;
-use crate::types::{Commit, EntityId, EntityType, FieldOp, VectorClock};
+use crate::types::{Commit, EntityId, EntityType};
 
 /// Calls that may wait at once.
 const MAX_ASKED: usize = 4_096;
-/// Bytes of blocks read at once for a history.
-const CHUNK: usize = 1 << 20;
 
 /// A call that waits for rows.
 #[derive(Debug)]
 pub enum Asked {
     /// Entities, by type and ascending: those to come, those found, and the pages that are waited for.
-    Get { keys: VecDeque<Key>, found: Vec<EntityView>, waits: Vec<PageKey>, then: Then },
+    Get { keys: VecDeque<Key>, found: Found, waits: Vec<PageKey>, then: Then },
     /// Pages, one after the other.
     List(Listing),
     /// Blocks that may touch an entity.
@@ -34,11 +32,20 @@ pub enum Asked {
     Backup(Backup),
 }
 
+/// What was found, in the form that is asked for.
+#[derive(Default, Debug)]
+pub struct Found {
+    views: Vec<EntityView>,
+    states: Vec<(EntityId, Vec<u8>)>,
+}
+
 /// What entities are read for.
 #[derive(Clone, Copy, Debug)]
 pub enum Then {
     /// Their views are the answer.
     Show,
+    /// Their states are.
+    States,
     /// The answer is why this one is not in sync: its types are known now.
     Explain(EntityId),
 }
@@ -59,7 +66,44 @@ impl SyncEngine {
         }
         let done = |engine: &mut Self| engine.out.push(Output::Reply(id, Ok(Reply::Done)));
         let result = match call {
-            Call::Init { device_name, policy, root } => self.init(id, device_name, policy, root),
+            Call::Init { device_name, policy, root } => self.init(id, device_name, policy, root, false),
+            Call::InitKeeping { device_name, policy, root } => self.init(id, device_name, policy, root, true),
+            Call::RecoveryKey => {
+                let key = self.recovery.clone().map(RecoveryKey);
+                self.out.push(Output::Reply(id, Ok(Reply::RecoveryKey(key))));
+                Ok(())
+            }
+            Call::RecoverySaved => {
+                self.recovery_saved(id);
+                Ok(())
+            }
+            Call::Rename(peer, name) => self.rename(id, peer, name),
+            Call::OpenTab(tab) => {
+                self.open_tab(id, tab);
+                Ok(())
+            }
+            Call::TabWrites { tab, number, log, writes } => self.tab_message(id, tab, number, log, writes),
+            Call::Watch(entity_type) => {
+                self.watch(entity_type);
+                done(self);
+                Ok(())
+            }
+            Call::States { limit, .. } if limit == 0 || limit > 10_000 => {
+                Err(Error::invalid("states are read with a limit of 1 to 10,000 entities"))
+            }
+            Call::States { entity_type, after, limit } => {
+                let types = self.types_named(Some(entity_type.clone()));
+                let after = after.map(|last| (entity_type, last));
+                let listing = Listing::new(self, types, after, limit, Purpose::States(Vec::new()));
+                self.asked.insert(id, Asked::List(listing));
+                self.resume_call(id);
+                Ok(())
+            }
+            Call::StatesOf { entity_type, ids } if (1..=MAX_BATCH_SIZE).contains(&ids.len()) => {
+                self.get(id, Some(entity_type), ids, Then::States);
+                Ok(())
+            }
+            Call::StatesOf { .. } => Err(Error::invalid(format!("1 to {MAX_BATCH_SIZE} entities are read at once"))),
             Call::Invite { peer, role, addresses } => self.invite(id, peer, role, addresses),
             Call::Join(text) => self.join(id, &text),
             Call::Write { entity_type, changes } => {
@@ -138,7 +182,7 @@ impl SyncEngine {
                 // Local writes that wait for pages are not numbered yet: the call waits behind them.
                 let own = self.logs.values().filter(|log| log.name.id.author == self.me);
                 let tips = own.map(|log| (log.key, log.tip.seq)).collect();
-                if self.local.is_empty() {
+                if self.local.is_empty() && self.tabs.is_empty() {
                     self.settling.push(Settling { call: id, level, tips });
                 } else {
                     self.held_calls.push((id, Call::Settled(level)));
@@ -184,7 +228,7 @@ impl SyncEngine {
         ids.dedup();
         let types = self.types_named(entity_type);
         let keys = types.iter().flat_map(|ty| ids.iter().map(|id| (*ty, *id))).collect();
-        self.asked.insert(call, Asked::Get { keys, found: Vec::new(), waits: Vec::new(), then });
+        self.asked.insert(call, Asked::Get { keys, found: Found::default(), waits: Vec::new(), then });
         self.resume_call(call);
     }
 
@@ -214,7 +258,13 @@ impl SyncEngine {
                     keys.pop_front();
                     let state = self.entities.get(&key).filter(|state| state.exists());
                     if let (Some(state), Some(name)) = (state, self.type_name(key.0)) {
-                        found.push(state.view(name.clone(), key.1, &self.ids));
+                        if let Then::States = then {
+                            let mut bytes = Vec::new();
+                            state.encode(&mut bytes);
+                            found.states.push((key.1, bytes));
+                        } else {
+                            found.views.push(state.view(name.clone(), key.1, &self.ids));
+                        }
                     }
                 }
                 if !keys.is_empty() {
@@ -224,7 +274,8 @@ impl SyncEngine {
                     return;
                 }
                 let reply = match then {
-                    Then::Show => Reply::Entities(found),
+                    Then::Show => Reply::Entities(found.views),
+                    Then::States => self.states(found.states),
                     Then::Explain(id) => Reply::NotSynced(self.reasons(Some(id))),
                 };
                 self.let_go();
@@ -255,89 +306,6 @@ impl SyncEngine {
             }
             None => {}
         }
-    }
-
-    fn history_step(&mut self, call: CallId) {
-        let Some(Asked::History { types, next, .. }) = self.asked.get(&call) else { return };
-        let Some(ty) = types.first() else { return self.history_done(call) };
-        let from = if next.is_empty() { layout::type_prefix(*ty) } else { next.clone() };
-        let to = layout::after_prefix(&layout::type_prefix(*ty));
-        let read = Read::Range { table: Table::Blocks, from, to, max_rows: usize::MAX, max_bytes: CHUNK };
-        self.read(read, super::Wanted::Call(call));
-    }
-
-    fn history_rows(
-        &mut self,
-        call: CallId,
-        id: EntityId,
-        mut types: Vec<TypeIx>,
-        mut next: Vec<u8>,
-        mut found: Vec<(LogKey, Commit)>,
-        rows: Rows,
-    ) {
-        let vault = self.vault.as_ref().map(|vault| vault.membership.vault());
-        for (row, block) in &rows.rows {
-            let touches = crate::wire::block_entities(block).is_ok_and(|ids| ids.contains(&id));
-            let (true, Some(vault), Ok((key, _))) = (touches, vault, layout::read_block_row(row)) else { continue };
-            for commit in crate::wire::decode_block(block, vault).unwrap_or_default() {
-                if commit.events.iter().any(|event| event.entity == id) {
-                    found.push((key, commit));
-                }
-            }
-        }
-        match rows.last_key() {
-            Some(last) => {
-                next = last.to_vec();
-                next.push(0);
-            }
-            None => {
-                types.remove(0);
-                next.clear();
-            }
-        }
-        self.asked.insert(call, Asked::History { id, types, next, found });
-        self.history_step(call);
-    }
-
-    fn history_done(&mut self, call: CallId) {
-        let Some(Asked::History { id, mut found, .. }) = self.asked.remove(&call) else { return };
-        found.sort_by_key(|(key, commit)| (commit.header.hlc, *key, commit.header.seq));
-        found.dedup_by(|(_, a), (_, b)| a.hash == b.hash);
-        // The clock that each author had, from what each of its commits had newly seen.
-        let mut clocks: BTreeMap<LogKey, VectorClock> = BTreeMap::new();
-        let mut by_log: Vec<&(LogKey, Commit)> = found.iter().collect();
-        by_log.sort_by_key(|(key, commit)| (*key, commit.header.seq));
-        let mut told: BTreeMap<(LogKey, u64), VectorClock> = BTreeMap::new();
-        for (key, commit) in by_log {
-            let clock = clocks.entry(*key).or_default();
-            for event in commit.events.iter().filter(|event| event.entity == id) {
-                event.seen.iter().for_each(|(log, seq)| clock.observe(*log, *seq));
-            }
-            clock.observe(commit.header.log.id, commit.header.seq);
-            told.insert((*key, commit.header.seq), clock.clone());
-        }
-        let changes = found.iter().map(|(key, commit)| {
-            let ops = commit.events.iter().filter(|event| event.entity == id).flat_map(|event| &event.ops);
-            let mut fields: Vec<String> = ops
-                .map(|op| match op {
-                    FieldOp::Create => "+".to_owned(),
-                    FieldOp::Delete => "-".to_owned(),
-                    op => op.target().map(|(field, _)| field.to_string()).unwrap_or_default(),
-                })
-                .collect();
-            fields.dedup();
-            let seq = commit.header.seq;
-            let log = self.logs.get(key);
-            Change {
-                at: commit.header.hlc,
-                by: commit.header.log.id.author,
-                clock: told.remove(&(*key, seq)).unwrap_or_default(),
-                fields,
-                counts: log.is_some_and(|log| log.validity.is_valid(seq) && !log.beyond_fork(seq)),
-            }
-        });
-        let changes = changes.collect();
-        self.out.push(Output::Reply(call, Ok(Reply::History(changes))));
     }
 
     fn status(&self) -> Status {
@@ -382,7 +350,7 @@ impl SyncEngine {
 
     /// Answers calls that waited for writes to reach a level.
     pub(super) fn settle_levels(&mut self) {
-        if self.local.is_empty() {
+        if self.local.is_empty() && self.tabs.is_empty() {
             for (id, call) in std::mem::take(&mut self.held_calls) {
                 self.take_open(Input::Call(id, call));
             }

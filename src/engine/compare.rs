@@ -66,12 +66,19 @@ impl SyncEngine {
     /// Asks the peer to go on from the start of one of our blocks.
     pub(super) fn probe_rows(&mut self, key: LogKey, link: LinkId, rows: Rows) {
         let header = rows.rows.first().and_then(|(_, block)| decode_header(block).ok());
-        let (Some(log), true) = (self.logs.get(&key), self.compares.contains_key(&key)) else { return };
+        if !self.compares.contains_key(&key) {
+            return;
+        }
         let (seq, hash) = header.map_or((0, Hash::ZERO), |header| (header.first_seq - 1, header.prev));
+        self.ask_to_resume(link, key, seq, hash);
+    }
+
+    /// Asks a peer to send a log from after this commit on.
+    pub(super) fn ask_to_resume(&mut self, link: LinkId, key: LogKey, seq: u64, hash: Hash) {
+        let (Some(log), Some(session)) = (self.logs.get(&key), self.sessions.get_mut(&link)) else { return };
         let entry = FrontierEntry { seq, hash, forked: false, ..log.entry() };
         let scope = Scope::Types(vec![log.name.entity_type.clone()]);
         let have = FrontierSummary { digest: Hash::ZERO, base: 0, entries: vec![entry], complete: false };
-        let Some(session) = self.sessions.get_mut(&link) else { return };
         let id = session.next_request();
         self.send(link, &Message::SyncRequest(SyncRequestMessage { id, scope, have }));
     }

@@ -5,11 +5,11 @@
 
 use super::io::{Output, SyncEvent};
 use super::layout::{self, LogKey};
-use super::log::Tip;
+use super::log::{Left, Log, Tip};
 use super::remote::Arrived;
 use super::{Job, SyncEngine, Wanted};
 use crate::store::{Read, Rows, Table};
-use crate::wire::decode_block;
+use crate::wire::{decode_block, decode_header};
 
 /// Bytes of blocks read at once.
 const CHUNK: usize = 1 << 20;
@@ -27,6 +27,9 @@ pub struct Mending {
     rows: Vec<Vec<u8>>,
     /// Own blocks behind the hole.
     own: Vec<Vec<u8>>,
+    /// What stays is counted, from the start of the log: what a damaged block held is not known.
+    counting: bool,
+    left: Left,
     next: Vec<u8>,
 }
 
@@ -51,9 +54,17 @@ impl SyncEngine {
         if self.job.is_none()
             && let Some((key, hole)) = self.damaged.iter().next().map(|(key, hole)| (*key, *hole))
         {
-            let (started, kept) = (false, None);
-            let (rows, own, next) = (Vec::new(), Vec::new(), Vec::new());
-            self.job = Some(Job::Mending(Mending { key, hole, started, kept, rows, own, next }));
+            self.job = Some(Job::Mending(Mending {
+                key,
+                hole,
+                started: false,
+                kept: None,
+                rows: Vec::new(),
+                own: Vec::new(),
+                counting: false,
+                left: Left::default(),
+                next: Vec::new(),
+            }));
         }
         if let Some(Job::Mending(mending)) = &mut self.job
             && !mending.started
@@ -76,13 +87,15 @@ impl SyncEngine {
                 from: layout::log_prefix(key),
                 key: layout::block_row(key, mending.hole - 1),
             },
-            Some(kept) => Read::Range {
-                table: Table::Blocks,
-                from: if mending.next.is_empty() { layout::block_row(key, kept.seq + 1) } else { mending.next.clone() },
-                to: layout::after_prefix(&layout::log_prefix(key)),
-                max_rows: usize::MAX,
-                max_bytes: CHUNK,
-            },
+            Some(kept) => {
+                let behind = layout::block_row(key, kept.seq + 1);
+                let (start, to) = match mending.counting {
+                    true => (layout::log_prefix(key), behind),
+                    false => (behind, layout::after_prefix(&layout::log_prefix(key))),
+                };
+                let from = if mending.next.is_empty() { start } else { mending.next.clone() };
+                Read::Range { table: Table::Blocks, from, to, max_rows: usize::MAX, max_bytes: CHUNK }
+            }
         };
         self.read(read, Wanted::Mending);
     }
@@ -106,7 +119,22 @@ impl SyncEngine {
             }
             return self.mending_read();
         }
-        let Some(mut last) = rows.last_key().map(<[u8]>::to_vec) else { return self.mend() };
+        let Some(mut last) = rows.last_key().map(<[u8]>::to_vec) else {
+            if mending.counting {
+                return self.mend();
+            }
+            mending.counting = true;
+            mending.next.clear();
+            return self.mending_read();
+        };
+        if mending.counting {
+            if let Some(log) = self.logs.get(&mending.key) {
+                rows.rows.iter().for_each(|(_, block)| mending.left.count(block, log));
+            }
+            last.push(0);
+            mending.next = last;
+            return self.mending_read();
+        }
         let own = self.logs.get(&mending.key).is_some_and(|log| log.name.id.author == self.me);
         let first_damaged = rows.damaged.first().cloned();
         for (row, block) in rows.rows {
@@ -140,8 +168,7 @@ impl SyncEngine {
         if kept.seq >= held {
             return; // what lay beyond the tip is no loss
         }
-        let events = log.events;
-        log.roll_back(kept, events);
+        log.roll_back(kept, mending.left);
         log.applied = log.applied.min(kept.seq);
         for row in mending.rows {
             arrived.batch.delete(Table::Blocks, row);
@@ -165,5 +192,15 @@ impl SyncEngine {
             session.stuck.remove(&key);
             session.ask_again = true;
         }
+    }
+}
+
+impl Left {
+    /// Counts a block that stays.
+    fn count(&mut self, block: &[u8], log: &Log) {
+        let Ok(header) = decode_header(block) else { return };
+        self.events += u64::from(header.events);
+        let counts = log.validity.is_valid(header.last_seq());
+        self.waiting_bytes = if counts { 0 } else { self.waiting_bytes + block.len() as u64 };
     }
 }

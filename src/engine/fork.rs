@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::io::{LinkId, SyncEvent};
 use super::layout::{self, LogKey};
-use super::log::Tip;
+use super::log::{Left, Tip};
 use super::remote::Arrived;
 use super::{Job, SyncEngine, Wanted};
 use crate::error::{Error, Result};
@@ -44,6 +44,8 @@ pub struct Divergence {
     /// Own blocks from there on, where they are this device's.
     own: Vec<Vec<u8>>,
     ids: BTreeSet<EntityId>,
+    /// How many events own commits from there on have.
+    events: u64,
     /// The start of the block that has to be cut.
     cut: Option<(u64, Vec<Commit>)>,
 }
@@ -68,6 +70,7 @@ impl SyncEngine {
             found: None,
             own: Vec::new(),
             ids: BTreeSet::new(),
+            events: 0,
             cut: None,
         }));
     }
@@ -114,6 +117,7 @@ impl SyncEngine {
                         }
                     }
                 }
+                divergence.events += commit.events.len() as u64;
                 divergence.ids.extend(commit.events.iter().map(|event| event.entity));
             }
             if from.is_some()
@@ -185,7 +189,8 @@ impl SyncEngine {
             again.push(theirs.to_vec());
             self.establish_fork(key, common, &ours, &theirs, None, &mut arrived);
         } else {
-            self.adopt(key, common, divergence.cut, &again, &mut arrived)?;
+            self.adopt(key, common, divergence.events, divergence.cut, &again, &mut arrived)?;
+            self.resume_after(divergence.link, key, common);
         }
         arrived.stale.add_ids(key.ty, divergence.ids);
         self.make_again_later(key, again, &mut arrived.batch);
@@ -195,18 +200,19 @@ impl SyncEngine {
         Ok(())
     }
 
-    /// Drops this device's branch, which nobody else can have; the peer's is taken in its place.
+    /// Drops this device's branch of so many events, which nobody else can have; the peer's is taken in its place.
     fn adopt(
         &mut self,
         key: LogKey,
         common: Tip,
+        events: u64,
         cut: Option<(u64, Vec<Commit>)>,
         branch: &[Vec<u8>],
         arrived: &mut Arrived,
     ) -> Result<()> {
         let Some(log) = self.logs.get_mut(&key) else { return Ok(()) };
-        let events = log.events;
-        log.roll_back(common, events);
+        let waiting_bytes = if log.validity.is_valid(common.seq) { 0 } else { log.waiting_bytes };
+        log.roll_back(common, Left { events: log.events.saturating_sub(events), waiting_bytes });
         log.applied = common.seq;
         for block in branch {
             arrived.batch.delete(Table::Blocks, layout::block_row(key, decode_header(block)?.first_seq));
@@ -222,6 +228,15 @@ impl SyncEngine {
         self.digests.remove(&key.ty);
         arrived.touch(key);
         Ok(())
+    }
+
+    /// The peer goes on after the last common commit. What it has sent beyond that follows nothing any more.
+    fn resume_after(&mut self, link: Option<LinkId>, key: LogKey, common: Tip) {
+        let (Some(link), Some(log)) = (link, self.logs.get(&key)) else { return };
+        if let Some(session) = self.sessions.get_mut(&link) {
+            session.cut_off.ask_again(&log.name);
+        }
+        self.ask_to_resume(link, key, common.seq, common.hash);
     }
 
     /// Keeps a proof; from the first divergent commit on, the log counts nowhere.

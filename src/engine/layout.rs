@@ -41,10 +41,13 @@ pub mod meta {
     pub const EPOCH: &[u8] = b"epoch";
     pub const INSTANCE: &[u8] = b"instance";
     pub const VAULT_KEY: &[u8] = b"vault_key";
+    pub const RECOVERY: &[u8] = b"recovery";
     pub const CREDENTIAL: &[u8] = b"credential";
     pub const CHECKPOINT: &[u8] = b"checkpoint";
     pub const STALE: &[u8] = b"stale";
     pub const REMAKE: &[u8] = b"remake";
+    pub const TABS: &[u8] = b"tabs";
+    pub const ALIASES: &[u8] = b"aliases";
 }
 
 pub const TYPE_ROW: u8 = 0;

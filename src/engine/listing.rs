@@ -29,6 +29,8 @@ pub enum Purpose {
     Views,
     /// One hash over what is visible: a hash of (type, id, what shows) an entity, in the order of type and id.
     Digest(Box<blake3::Hasher>),
+    /// The states of all that exists.
+    States(Vec<(EntityId, Vec<u8>)>),
     /// All that exists, to be written into the vault of an invite.
     Move(Box<Invite>),
 }
@@ -85,6 +87,11 @@ impl Listing {
         Self { types, from, loaded: None, limit, views: Vec::new(), purpose, reading: None, waits: Vec::new() }
     }
 
+    fn is_full(&self) -> bool {
+        let states = if let Purpose::States(states) = &self.purpose { states.len() } else { 0 };
+        self.views.len() + states >= self.limit
+    }
+
     fn next_type(&mut self) {
         if !self.types.is_empty() {
             self.types.remove(0);
@@ -107,7 +114,7 @@ impl SyncEngine {
     /// A type is walked in stretches: the ids before its first page, which only memory can have, then page by page.
     pub(super) fn list_step(&mut self, call: CallId, mut listing: Listing) {
         while let Some(ty) = listing.types.first().copied()
-            && listing.views.len() < listing.limit
+            && !listing.is_full()
         {
             if listing.reading.is_some() || self.checkpointing || self.is_rebuilt(ty) {
                 self.asked.insert(call, Asked::List(listing));
@@ -168,16 +175,21 @@ impl SyncEngine {
         let Some(name) = self.type_name(ty).cloned() else { return listing.next_type() };
         let mut bytes = Vec::new();
         for id in ids {
-            if listing.views.len() >= listing.limit {
+            if listing.is_full() {
                 listing.from = id;
                 return;
             }
             let state = self.entities.get(&(ty, id)).or_else(|| page.get(&id));
             // What is deleted comes along into another vault: it can be restored there too.
-            let moves = matches!(listing.purpose, Purpose::Move(_));
-            let Some(state) = state.filter(|state| state.is_visible() || (moves && state.exists())) else { continue };
+            let hidden = matches!(listing.purpose, Purpose::Move(_) | Purpose::States(_));
+            let Some(state) = state.filter(|state| state.is_visible() || (hidden && state.exists())) else { continue };
             match &mut listing.purpose {
                 Purpose::Views | Purpose::Move(_) => listing.views.push(state.view(name.clone(), id, &self.ids)),
+                Purpose::States(states) => {
+                    let mut bytes = Vec::new();
+                    state.encode(&mut bytes);
+                    states.push((id, bytes));
+                }
                 Purpose::Digest(hasher) => {
                     bytes.clear();
                     put_bytes(&mut bytes, name.as_str().as_bytes());
@@ -196,6 +208,7 @@ impl SyncEngine {
     fn list_done(&mut self, call: CallId, listing: Listing) {
         let reply = match listing.purpose {
             Purpose::Views => Reply::Entities(listing.views),
+            Purpose::States(states) => self.states(states),
             Purpose::Digest(hasher) => Reply::Digest(Hash(*hasher.finalize().as_bytes())),
             Purpose::Move(invite) => {
                 let result = self.join_now(call, &invite, imports(listing.views));

@@ -21,6 +21,9 @@ use crate::wire::encode_block;
 const MAX_PARKED: usize = 4_096;
 /// Pages that one write or read asks for at once: they take up to 4 MiB while they are under way.
 const PAGES_AT_ONCE: usize = 64;
+/// Keystrokes in one event, and bytes that one puts in: such an event is far from every limit.
+const MAX_KEYSTROKES: usize = 500;
+const MAX_KEYSTROKE_BYTES: usize = 64;
 
 /// A write that waits for its entities' pages, or for a job to end.
 #[derive(Debug)]
@@ -64,8 +67,7 @@ impl SyncEngine {
         self.local.push_back(Parked { call, entity_type, changes, ids, waits: Vec::new() });
     }
 
-    fn check_write(&self, entity_type: &EntityType, changes: &[EntityEdit]) -> Result<()> {
-        let vault = self.vault()?;
+    fn check_write(&mut self, entity_type: &EntityType, changes: &[EntityEdit]) -> Result<()> {
         if self.local.len() >= MAX_PARKED {
             return Err(Error::new(ErrorCode::Quota, "too many writes wait at once; wait for their answers"));
         }
@@ -78,7 +80,13 @@ impl SyncEngine {
                 changes.len()
             )));
         }
-        let view = vault.membership.evaluate();
+        self.vault_at_need()?;
+        self.may_write(entity_type)
+    }
+
+    /// Whether this device may write this type.
+    pub(super) fn may_write(&self, entity_type: &EntityType) -> Result<()> {
+        let view = self.vault()?.membership.evaluate();
         match view.role(&self.me) {
             None => {
                 Err(Error::new(ErrorCode::NotAuthorized, "this device is no member of its vault (any more, or yet)"))
@@ -153,26 +161,27 @@ impl SyncEngine {
         // What an edit sees of an entity that the same commit has changed before is in `scratch`.
         let mut scratch: BTreeMap<EntityId, EntityState> = BTreeMap::new();
         let mut events: Vec<Event> = Vec::with_capacity(parked.changes.len());
-        let counts: BTreeMap<EntityId, usize> = parked.ids.iter().fold(BTreeMap::new(), |mut counts, id| {
+        let changes = events_of(parked.changes, &parked.ids);
+        let counts: BTreeMap<EntityId, usize> = changes.iter().fold(BTreeMap::new(), |mut counts, (id, _)| {
             *counts.entry(*id).or_default() += 1;
             counts
         });
-        for (change, id) in parked.changes.into_iter().zip(&parked.ids) {
+        for (id, edits) in changes {
             let at = EventAt { log: key.ix, seq, index: events.len() as u32, hlc, commit: 0, counts: true };
             let fresh = EntityState::default();
-            let state = scratch.get(id).or_else(|| self.entities.get(&(ty, *id))).unwrap_or(&fresh);
-            let edits = canonical(change.edits)?;
-            let mut texts = self.texts.take((ty, *id), name.id, &edits);
+            let state = scratch.get(&id).or_else(|| self.entities.get(&(ty, id))).unwrap_or(&fresh);
+            let edits = canonical(edits)?;
+            let mut texts = self.texts.take((ty, id), name.id, &edits);
             let ops = state.prepare_in(&edits, &at, &self.ids, &mut texts)?;
-            self.texts.keep((ty, *id), name.id, &edits, texts);
+            self.texts.keep((ty, id), name.id, &edits, texts);
             if ops.is_empty() {
                 continue; // it says already what was wished
             }
             let seen = state.seen_for(key.ix, &self.ids);
-            let event = Event { entity: *id, seen, ops };
-            if counts.get(id).is_some_and(|count| *count > 1) {
-                let held = self.entities.get(&(ty, *id));
-                let state = scratch.entry(*id).or_insert_with(|| held.cloned().unwrap_or_default());
+            let event = Event { entity: id, seen, ops };
+            if counts.get(&id).is_some_and(|count| *count > 1) {
+                let held = self.entities.get(&(ty, id));
+                let state = scratch.entry(id).or_insert_with(|| held.cloned().unwrap_or_default());
                 state.apply(&event, &at, &mut self.ids);
             }
             events.push(event);
@@ -250,6 +259,33 @@ impl SyncEngine {
     }
 }
 
+/// What each event of a write is to do. Keystrokes in one entity that follow each other are one event: a commit counts
+/// as a whole, and finding a place in a text takes long.
+fn events_of(changes: Vec<EntityEdit>, ids: &[EntityId]) -> Vec<(EntityId, Vec<Edit>)> {
+    let mut events: Vec<(EntityId, Vec<Edit>)> = Vec::with_capacity(changes.len());
+    for (change, id) in changes.into_iter().zip(ids) {
+        match events.last_mut() {
+            Some((last, edits))
+                if last == id
+                    && edits.len() + change.edits.len() <= MAX_KEYSTROKES
+                    && edits.iter().chain(&change.edits).all(is_keystroke) =>
+            {
+                edits.extend(change.edits);
+            }
+            _ => events.push((*id, change.edits)),
+        }
+    }
+    events
+}
+
+fn is_keystroke(edit: &Edit) -> bool {
+    match edit {
+        Edit::TextInsert(_, _, text) => text.len() <= MAX_KEYSTROKE_BYTES,
+        Edit::TextDelete(..) => true,
+        _ => false,
+    }
+}
+
 fn canonical(edits: Vec<Edit>) -> Result<Vec<Edit>> {
     edits
         .into_iter()
@@ -268,7 +304,7 @@ fn canonical(edits: Vec<Edit>) -> Result<Vec<Edit>> {
 }
 
 /// Events and commits have limits; over them nothing is written.
-fn check_size(events: &[Event], buffer: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn check_size(events: &[Event], buffer: &mut Vec<u8>) -> Result<()> {
     buffer.clear();
     let mut start = 0;
     for event in events {

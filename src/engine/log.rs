@@ -50,6 +50,15 @@ pub struct Copied {
     pub original: Original,
 }
 
+/// What is left of a log that was taken back.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Left {
+    /// See [`Log::events`].
+    pub events: u64,
+    /// See [`Log::waiting_bytes`].
+    pub waiting_bytes: u64,
+}
+
 /// A log as held.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -77,6 +86,8 @@ pub struct Log {
     pub fork: Option<Tip>,
     /// Bytes of blocks after the last commit that counts.
     pub waiting_bytes: u64,
+    /// `waiting_bytes` may be less by now; not stored.
+    pub measure: bool,
     /// The first commit of a run of small blocks at the end, and how many blocks.
     pub small: (u64, u32),
     /// The last commit applied to entities.
@@ -105,6 +116,7 @@ impl Log {
             named: Vec::new(),
             fork: None,
             waiting_bytes: 0,
+            measure: false,
             small: (1, 0),
             applied: 0,
             validity: Validity::default(),
@@ -173,13 +185,15 @@ impl Log {
         }
     }
 
-    /// Forgets what was noted after `to`, whose commits are gone from the store.
-    pub fn roll_back(&mut self, to: Tip, events: u64) {
+    /// Forgets what was noted after `to`, whose commits are gone from the store. `left` are the events that stay, and
+    /// the bytes of blocks that stay and do not count.
+    pub fn roll_back(&mut self, to: Tip, left: Left) {
         self.segments.retain(|(seq, _)| *seq <= to.seq);
         self.copies.retain(|copy| copy.seq <= to.seq);
         self.bad.retain(|seq| *seq <= to.seq);
         self.named.retain(|(seq, _)| *seq <= to.seq);
-        self.events = events;
+        self.events = left.events;
+        self.waiting_bytes = left.waiting_bytes;
         self.small = (to.seq + 1, 0);
         self.tip = to;
         self.stored = to;
@@ -199,6 +213,11 @@ impl Log {
             copies: self.copies.iter().map(|copy| (copy.seq, gives_way(copy))).collect(),
         };
         valid(&facts, membership)
+    }
+
+    /// Whether its quarantine takes no more.
+    pub fn is_full(&self) -> bool {
+        self.waiting_bytes > QUARANTINE_BYTES
     }
 
     /// Commits held that do not count.
@@ -287,6 +306,7 @@ impl Log {
             _ => return Err(Error::storage("a log's row that this version does not know")),
         };
         log.waiting_bytes = reader.varint()?;
+        log.measure = log.is_full();
         log.small = (reader.varint()?, reader.bounded(u32::MAX as usize, "small blocks")? as u32);
         reader.finish()?;
         Ok(log)

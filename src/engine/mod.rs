@@ -11,24 +11,31 @@ mod checkpoint;
 mod clocks;
 mod compare;
 mod damage;
+mod disk;
 mod entities;
-mod entropy;
+pub(crate) mod entropy;
 mod fork;
+mod greeting;
+mod history;
 mod io;
 mod layout;
 mod listing;
-mod local;
+pub(crate) mod local;
 mod log;
 mod merge;
+mod messages;
+mod names;
 mod open;
 mod peers;
 mod pump;
+mod quarantine;
 mod reasons;
 mod refold;
 mod remote;
 mod sessions;
 mod strangers;
 mod sync;
+mod tabs;
 mod texts;
 mod validity;
 mod vault;
@@ -37,22 +44,24 @@ mod vault;
 mod tests;
 
 pub use io::*;
+pub use tabs::{Changed, ChangedCommit, States, TabId, TabOpened, TabSaved, TabWrite, draft_log, undraft};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use disk::{Landed, Wanted};
 use entities::Entities;
 use entropy::Entropy;
 use layout::{LogKey, TypeIx};
-use log::{Log, Tip};
+use log::Log;
+use names::logs_of;
 use peers::Peer;
 use sessions::Session;
 
-use crate::crdt::{LogIx, LogTable};
+use crate::crdt::LogTable;
 use crate::error::{Error, ErrorCode, Result};
-use crate::policy::{Membership, SyncPolicy};
-use crate::store::{Read, Table, WriteBatch};
-use crate::types::{EntityId, EntityType, Epoch, Hash, Hlc, Instant, Keypair, LogId, LogName, PeerId};
+use crate::policy::{Membership, PolicyKind, SyncPolicy};
+use crate::types::{EntityId, EntityType, Epoch, Hash, Hlc, Instant, Keypair, LogName, PeerId};
 
 /// What the engine is told when it is made.
 #[derive(Debug)]
@@ -116,40 +125,11 @@ struct Vault {
     key: zeroize::Zeroizing<[u8; 32]>,
 }
 
-/// What follows once a write is on disk.
-#[derive(Default, Debug)]
-struct Landed {
-    tips: Vec<(LogKey, Tip)>,
-    replies: Vec<(CallId, Reply)>,
-    updated: Vec<EntityId>,
-    acks: Vec<(LinkId, usize)>,
-    events: Vec<SyncEvent>,
-    /// Membership operations and fork proofs that all sessions are told, but for the one that they came from.
-    tell: Vec<(crate::wire::Item, Option<LinkId>)>,
-    /// The pages of a checkpoint.
-    checkpoint: bool,
-}
-
-/// Who waits for rows.
-#[derive(Debug)]
-enum Wanted {
-    Open,
-    Page(TypeIx, EntityId),
-    Checkpoint(TypeIx, EntityId),
-    Pump(LinkId, LogKey),
-    Refold,
-    Divergence,
-    Mending,
-    HashAt(LogKey, u64),
-    Probe(LogKey, LinkId),
-    Fork(LinkId, LogKey),
-    Merge(LogKey, u64),
-    Call(CallId),
-}
-
 /// The engine of one device and one vault.
 pub struct SyncEngine {
     config: EngineConfig,
+    /// The network knows ways to members of whom no address is known.
+    finds_members: bool,
     tuning: Tuning,
     me: PeerId,
     entropy: Entropy,
@@ -159,6 +139,10 @@ pub struct SyncEngine {
 
     device_name: String,
     vault: Option<Vault>,
+    /// The policy of the vault that a first write makes, where it may make one.
+    own_vault: Option<PolicyKind>,
+    /// The recovery key of that vault, until the app says that the user has saved it.
+    recovery: Option<zeroize::Zeroizing<[u8; 32]>>,
     credential: Vec<Arc<[u8]>>,
     /// The vault key, read before the vault that it belongs to.
     pending_key: Option<zeroize::Zeroizing<[u8; 32]>>,
@@ -174,6 +158,8 @@ pub struct SyncEngine {
     digests: BTreeMap<TypeIx, Hash>,
     entities: Entities,
     texts: texts::Texts,
+    tabs: tabs::Tabs,
+    aliases: BTreeMap<PeerId, String>,
 
     peers: BTreeMap<PeerId, Peer>,
     sessions: BTreeMap<LinkId, Session>,
@@ -238,6 +224,8 @@ impl SyncEngine {
             phase: Phase::Opening(open::Opening::default()),
             device_name: config.device_name.clone(),
             vault: None,
+            own_vault: None,
+            recovery: None,
             credential: Vec::new(),
             pending_key: None,
             hlc: Hlc::default(),
@@ -249,6 +237,8 @@ impl SyncEngine {
             digests: BTreeMap::new(),
             entities: Entities::new(entropy.number()),
             texts: texts::Texts::default(),
+            tabs: tabs::Tabs::default(),
+            aliases: BTreeMap::new(),
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             strangers: strangers::Strangers::default(),
@@ -279,6 +269,7 @@ impl SyncEngine {
             wake_at: 0,
             entropy,
             config,
+            finds_members: false,
             tuning: Tuning::default(),
         }
     }
@@ -286,6 +277,20 @@ impl SyncEngine {
     /// Changes the sizes of housekeeping.
     pub fn with_tuning(mut self, tuning: Tuning) -> Self {
         self.tuning = tuning;
+        self
+    }
+
+    /// Says whether the network knows ways to members of whom no address is known: through a relay, say. Members are
+    /// dialled then even so.
+    pub fn finding_members(mut self, finds_members: bool) -> Self {
+        self.finds_members = finds_members;
+        self
+    }
+
+    /// Makes a vault under this policy when the device has none and the app writes or invites; without this, that is
+    /// refused with `no_vault`.
+    pub fn with_own_vault(mut self, policy: PolicyKind) -> Self {
+        self.own_vault = Some(policy);
         self
     }
 
@@ -373,7 +378,10 @@ impl SyncEngine {
             self.make_again();
         }
         self.local_writes();
+        self.tab_writes();
         self.peers_due();
+        self.measure_quarantines();
+        self.ask_for_refused();
         self.sessions_due();
         self.pump();
         self.settle();
@@ -382,181 +390,6 @@ impl SyncEngine {
             self.start_checkpoint();
         }
         self.set_alarm();
-    }
-
-    // ---- reads and writes ------------------------------------------------------------------------------------------
-
-    fn ticket(&mut self) -> Ticket {
-        self.next_ticket += 1;
-        Ticket(self.next_ticket)
-    }
-
-    fn read(&mut self, read: Read, wanted: Wanted) {
-        let ticket = self.ticket();
-        self.reads.insert(ticket, wanted);
-        self.out.push(Output::Read(ticket, read));
-    }
-
-    /// Commits a batch, with the rows of new names in it; `landed` follows when it is on disk.
-    fn write(&mut self, mut batch: WriteBatch, landed: Landed) {
-        self.name_rows(&mut batch);
-        if batch.is_empty() {
-            // Nothing to wait for but what is under way.
-            match self.writes.back_mut() {
-                Some((_, last)) => last.append(landed),
-                None => self.landed(landed),
-            }
-            return;
-        }
-        let ticket = self.ticket();
-        self.writes.push_back((ticket, landed));
-        self.out.push(Output::Write(ticket, batch));
-    }
-
-    /// Adds rows for the types and logs that got a number since the last batch.
-    fn name_rows(&mut self, batch: &mut WriteBatch) {
-        while let Some(name) = self.types.get(self.named.0) {
-            batch.put(Table::Logs, layout::type_row(TypeIx(self.named.0 as u32)), name.as_str().as_bytes());
-            self.named.0 += 1;
-        }
-        while let Some(id) = self.ids.id(LogIx(self.named.1 as u32)) {
-            let value = [&id.author.0[..], &id.epoch.0.to_be_bytes()].concat();
-            batch.put(Table::Logs, layout::log_id_row(LogIx(self.named.1 as u32)), value);
-            self.named.1 += 1;
-        }
-    }
-
-    fn written(&mut self, ticket: Ticket, result: Result<()>) {
-        let Some(place) = self.writes.iter().position(|(waiting, _)| *waiting == ticket) else { return };
-        match result {
-            Ok(()) => {
-                if let Some((_, landed)) = self.writes.remove(place) {
-                    self.landed(landed);
-                }
-            }
-            Err(error) => self.fail(error),
-        }
-    }
-
-    fn landed(&mut self, landed: Landed) {
-        for (key, tip) in landed.tips {
-            if let Some(log) = self.logs.get_mut(&key) {
-                log.stored = tip;
-            }
-            self.digests.remove(&key.ty);
-        }
-        for (call, reply) in landed.replies {
-            self.out.push(Output::Reply(call, Ok(reply)));
-        }
-        for event in landed.events {
-            self.out.push(Output::Emit(event));
-        }
-        if !landed.updated.is_empty() {
-            let mut ids = landed.updated;
-            ids.sort_unstable();
-            ids.dedup();
-            self.out.push(Output::Emit(SyncEvent::EntitiesUpdated(ids)));
-        }
-        for (link, bytes) in landed.acks {
-            self.acknowledge(link, bytes);
-        }
-        for (item, from) in landed.tell {
-            self.tell_all(&item, from);
-        }
-        if landed.checkpoint {
-            self.checkpointing = false;
-            self.entities.evict(self.tuning.clean_bytes);
-            self.resume_calls();
-        }
-        if self.unmatched {
-            self.watch_originals();
-        }
-        self.sessions.values_mut().for_each(|session| session.stale = true);
-    }
-
-    /// The store failed: nothing that is not on disk has happened. Everybody who waits is told.
-    fn fail(&mut self, error: Error) {
-        let mut calls: Vec<CallId> =
-            self.writes.drain(..).flat_map(|(_, landed)| landed.replies).map(|(id, _)| id).collect();
-        calls.extend(self.local.drain(..).map(|parked| parked.call));
-        calls.extend(std::mem::take(&mut self.asked).into_keys());
-        calls.extend(self.settling.drain(..).map(|settling| settling.call));
-        calls.extend(self.held_calls.drain(..).map(|(id, _)| id));
-        calls.extend(self.forced.drain(..).map(|forced| forced.call));
-        for input in self.held.drain(..) {
-            if let Input::Call(id, _) = input {
-                calls.push(id);
-            }
-        }
-        for call in calls {
-            self.out.push(Output::Reply(call, Err(error.clone())));
-        }
-        for link in std::mem::take(&mut self.sessions).into_keys() {
-            self.out.push(Output::HangUp(link, error.clone()));
-        }
-        self.out.push(Output::Emit(SyncEvent::StorageFailed(error.code(), error.message().to_owned())));
-        self.phase = Phase::Failed(error);
-    }
-
-    fn rows(&mut self, ticket: Ticket, rows: Result<crate::store::Rows>) {
-        let Some(wanted) = self.reads.remove(&ticket) else { return };
-        let rows = match rows {
-            Ok(rows) => rows,
-            Err(error) => return self.fail(error),
-        };
-        match wanted {
-            Wanted::Open => self.open_rows(rows),
-            Wanted::Page(ty, first) => self.page_read(ty, first, rows),
-            Wanted::Checkpoint(ty, first) => self.checkpoint_page(ty, first, rows),
-            Wanted::Pump(link, key) => self.pump_rows(link, key, rows),
-            Wanted::Refold => self.refold_rows(rows),
-            Wanted::Divergence => self.divergence_rows(rows),
-            Wanted::Mending => self.mending_rows(rows),
-            Wanted::HashAt(key, seq) => self.hash_at_rows(key, seq, rows),
-            Wanted::Probe(key, link) => self.probe_rows(key, link, rows),
-            Wanted::Fork(link, key) => self.fork_rows(link, key, rows),
-            Wanted::Merge(key, upto) => self.merge_rows(key, upto, rows),
-            Wanted::Call(call) => self.call_rows(call, rows),
-        }
-    }
-
-    // ---- names -----------------------------------------------------------------------------------------------------
-
-    /// The number of a type, given to it now if it has none.
-    fn type_ix(&mut self, name: &EntityType) -> TypeIx {
-        match self.find_type(name) {
-            Some(ty) => ty,
-            None => {
-                self.types.push(name.clone());
-                TypeIx(self.types.len() as u32 - 1)
-            }
-        }
-    }
-
-    fn find_type(&self, name: &EntityType) -> Option<TypeIx> {
-        // Types are few: a user's app has a handful.
-        self.types.iter().position(|known| known == name).map(|place| TypeIx(place as u32))
-    }
-
-    fn type_name(&self, ty: TypeIx) -> Option<&EntityType> {
-        self.types.get(ty.0 as usize)
-    }
-
-    /// The log of that name, made now if it is not known.
-    fn log_mut(&mut self, name: &LogName) -> &mut Log {
-        let key = match self.log_names.get(name) {
-            Some(key) => *key,
-            None => {
-                let key = LogKey { ty: self.type_ix(&name.entity_type), ix: self.ids.intern(name.id) };
-                self.log_names.insert(name.clone(), key);
-                key
-            }
-        };
-        self.logs.entry(key).or_insert_with(|| Log::new(name.clone(), key))
-    }
-
-    fn own_log(&self, entity_type: &EntityType) -> LogName {
-        LogName { entity_type: entity_type.clone(), id: LogId { author: self.me, epoch: self.epoch } }
     }
 
     fn vault(&self) -> Result<&Vault> {
@@ -574,21 +407,4 @@ const MAX_HELD: usize = 8_192;
 
 fn busy() -> Error {
     Error::new(ErrorCode::Busy, "this device is busy with its store; try again")
-}
-
-/// The logs of one type.
-fn logs_of(logs: &BTreeMap<LogKey, Log>, ty: TypeIx) -> impl Iterator<Item = &Log> {
-    logs.range(LogKey { ty, ix: LogIx(0) }..=LogKey { ty, ix: LogIx(u32::MAX) }).map(|(_, log)| log)
-}
-
-impl Landed {
-    fn append(&mut self, mut other: Landed) {
-        self.tips.append(&mut other.tips);
-        self.replies.append(&mut other.replies);
-        self.updated.append(&mut other.updated);
-        self.acks.append(&mut other.acks);
-        self.events.append(&mut other.events);
-        self.tell.append(&mut other.tell);
-        self.checkpoint |= other.checkpoint;
-    }
 }

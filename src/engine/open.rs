@@ -216,6 +216,7 @@ impl SyncEngine {
                 }
             }
             meta::VAULT_KEY => self.pending_key = Some(zeroize::Zeroizing::new(reader.array()?)),
+            meta::RECOVERY => self.recovery = Some(zeroize::Zeroizing::new(reader.array()?)),
             meta::CREDENTIAL => {
                 while !reader.is_empty() {
                     self.credential.push(reader.bytes(usize::MAX, "a credential")?.into());
@@ -230,6 +231,8 @@ impl SyncEngine {
                 }
             }
             meta::REMAKE => self.read_again(value)?,
+            meta::TABS => self.tabs = super::tabs::Tabs::decode(value)?,
+            meta::ALIASES => self.read_aliases(value)?,
             meta::STALE => {
                 let stale = Stale::decode(value)?;
                 self.stale_on_disk = stale.clone();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::SyncEngine;
 use super::layout::{self, LogKey};
 use crate::engine::io::{Output, Via};
-use crate::error::Result;
+use crate::error::{Error, ErrorCode, Result};
 use crate::protocol::{Frontier, Held, digest, type_digest};
 use crate::store::{Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
@@ -49,7 +49,7 @@ pub struct Peer {
     /// Until when a dial is taken to be under way, 0: none is. A transport that is just closing a link may say nothing.
     pub dialling: u64,
     /// What the last attempt said.
-    pub failure: Option<String>,
+    pub failure: Option<Error>,
     /// How far into branches of its own logs it was given, since the start, what is held here.
     pub branches: BTreeMap<LogKey, u64>,
 }
@@ -174,7 +174,7 @@ impl SyncEngine {
         let now = self.now.mono;
         let Some(known) = self.peers.get_mut(&peer) else { return };
         known.dialling = 0;
-        known.failure = Some(why.clone());
+        known.failure = Some(Error::new(ErrorCode::Unreachable, why.clone()));
         known.backoff = (known.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
         known.dial_at = now + known.backoff / 2 + known.backoff / 2 * jitter / 1_000;
         if known.wanted && known.backoff == MIN_BACKOFF {
@@ -198,7 +198,7 @@ impl SyncEngine {
 
     fn dial_candidates(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
         self.peers.iter().filter(|(id, peer)| {
-            (peer.wanted || (!peer.addresses.is_empty() && self.is_member(id)))
+            (peer.wanted || ((self.finds_members || !peer.addresses.is_empty()) && self.is_member(id)))
                 && !self.sessions.values().any(|session| session.peer == **id)
         })
     }
@@ -208,6 +208,9 @@ impl SyncEngine {
         if self.paused || self.vault.is_none() {
             return;
         }
+        if self.finds_members {
+            self.know_all_members();
+        }
         let due: Vec<PeerId> =
             self.dial_candidates().filter(|(_, peer)| peer.due() <= self.now.mono).map(|(id, _)| *id).collect();
         for id in due {
@@ -215,6 +218,16 @@ impl SyncEngine {
                 peer.dialling = self.now.mono + DIAL_TIME;
                 self.out.push(Output::Dial(id, peer.addresses.clone()));
             }
+        }
+    }
+
+    /// Those whom the membership log names and nobody has told an address of.
+    fn know_all_members(&mut self) {
+        let Some(vault) = &self.vault else { return };
+        let view = vault.membership.evaluate();
+        let unknown: Vec<PeerId> = view.members.keys().filter(|peer| !self.peers.contains_key(peer)).copied().collect();
+        for peer in unknown.into_iter().filter(|peer| *peer != self.me) {
+            self.peers.entry(peer).or_default();
         }
     }
 

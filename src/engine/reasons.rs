@@ -5,7 +5,7 @@ use super::io::{NotSynced, PeerStatus, Reason};
 use super::layout::TypeIx;
 use super::sessions::Session;
 use crate::crdt::EntityState;
-use crate::error::ErrorCode;
+use crate::error::{Error, ErrorCode};
 use crate::policy::Refusal;
 use crate::types::{EntityId, PeerId};
 
@@ -24,7 +24,11 @@ impl SyncEngine {
             let (behind, ahead) = self.owed_to(&id);
             PeerStatus {
                 peer_id: id,
-                name: member.map(|member| member.name.clone()).unwrap_or_default(),
+                name: self
+                    .aliases
+                    .get(&id)
+                    .cloned()
+                    .unwrap_or_else(|| member.map(|member| member.name.clone()).unwrap_or_default()),
                 role: member.map(|member| member.role),
                 online: session.is_some(),
                 via: session.map(|session| session.via).or(known.and_then(|known| known.via)),
@@ -84,22 +88,24 @@ impl SyncEngine {
             }
             let Some(session) = self.session_of(&peer.peer_id) else {
                 let known = self.peers.get(&peer.peer_id);
-                let failure = known.and_then(|known| known.failure.clone());
-                let reason = match known.map(|known| known.addresses.is_empty()) {
-                    Some(false) => failure.unwrap_or_else(|| "not connected yet; it is dialled".into()),
-                    _ => "no address of it is known, and it was not found on this network".into(),
+                let failure = known.and_then(|known| known.failure.as_ref());
+                let reason = match failure.map(Error::code) {
+                    Some(ErrorCode::Version) => Reason::Version,
+                    Some(ErrorCode::NotAuthorized) => Reason::NotTrusted,
+                    Some(ErrorCode::Paused) => Reason::Paused,
+                    _ => Reason::NoRoute,
                 };
-                let code = if reason.contains(ErrorCode::Version.as_str()) {
-                    Reason::Version
-                } else if reason.contains(ErrorCode::NotAuthorized.as_str()) {
-                    Reason::NotTrusted
-                } else {
-                    Reason::NoRoute
+                let message = match failure {
+                    Some(failure) => failure.message().to_owned(),
+                    None if known.is_some_and(|known| !known.addresses.is_empty()) => {
+                        "not connected yet; it is dialled".into()
+                    }
+                    None => "no address of it is known, and it was not found on this network".into(),
                 };
-                reasons.push(about(code, peer.ahead, reason));
+                reasons.push(about(reason, peer.ahead, message));
                 continue;
             };
-            let quota = session.over_quota.len() as u64;
+            let quota = session.cut_off.waiting();
             if quota > 0 {
                 let message =
                     "its commits wait, for the quarantine of their log is full; an Admin has to settle it".into();

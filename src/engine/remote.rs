@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::io::{LinkId, SyncEvent};
 use super::layout::{self, LogKey};
-use super::log::{Log, QUARANTINE_BYTES};
+use super::log::Log;
 use super::refold::Stale;
 use super::{Landed, SyncEngine};
 use crate::crdt::{EventAt, check_event};
@@ -126,17 +126,21 @@ impl SyncEngine {
             if self.compares.contains_key(&key) {
                 return Ok(()); // sent before the peer knew that the chains part
             }
-            if self.sessions.get(&link).is_some_and(|session| session.over_quota.contains(&header.log)) {
+            if self.sessions.get(&link).is_some_and(|session| session.cut_off.contains(&header.log)) {
                 return Ok(()); // follows what was not taken
             }
             return Err(Error::protocol(format!("commit {} of a log that ends at {}", header.first_seq, tip.seq)));
         }
         let log = self.log_mut(&header.log);
-        if log.waiting_bytes > QUARANTINE_BYTES {
-            let author = header.log.id.author;
-            if let Some(session) = self.sessions.get_mut(&link) {
-                session.over_quota.insert(header.log.clone());
+        let full = log.is_full();
+        if let Some(session) = self.sessions.get_mut(&link) {
+            match full {
+                true => session.cut_off.refuse(&header.log),
+                false => session.cut_off.goes_on(&header.log),
             }
+        }
+        if full {
+            let author = header.log.id.author;
             tracing::debug!(%author, "quarantine is full");
             return Ok(());
         }
@@ -226,6 +230,10 @@ impl SyncEngine {
         }
         for commit in commits {
             arrived.landed.updated.extend(commit.events.iter().map(|event| event.entity));
+            if let Some(log) = self.logs.get(&key).filter(|log| !log.beyond_fork(commit.header.seq)) {
+                let counts = log.validity.is_valid(commit.header.seq);
+                self.note_change(&commit, counts, &mut arrived.landed);
+            }
             self.apply(key, commit);
         }
     }

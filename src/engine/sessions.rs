@@ -1,26 +1,23 @@
-//! Links and the sessions on them: the greeting, the membership exchange, and who may speak of what.
+//! Links and the sessions on them: how they begin and end, and what is sent on them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::SyncEngine;
+use super::greeting::not_authorized;
 use super::io::{LinkId, Output, SyncEvent, Via};
 use super::layout::LogKey;
-use super::remote::is_refusal;
-use super::{Landed, SyncEngine};
-use crate::error::{Error, ErrorCode, Result};
-use crate::protocol::{Frontier, Held, Parts, ReceiveWindow, SendWindow, WINDOW_BYTES, choose_version};
+use super::quarantine::CutOff;
+use crate::error::{Error, ErrorCode};
+use crate::protocol::{Frontier, Held, Parts, ReceiveWindow, SendWindow, WINDOW_BYTES};
 use crate::types::{Hash, LogName, PeerId};
 use crate::wire::*;
 
 /// How long a peer may take for its next step of the greeting, in microseconds.
 const GREETING_TIME: u64 = 15_000_000;
-/// How long one that is no member yet may take to show that it is.
-const PROOF_TIME: u64 = 30_000_000;
 /// Quiet for so long, a peer is asked whether it is there; quiet for twice as long, it is gone.
 const PING_AFTER: u64 = 30_000_000;
 /// Links at most: beyond them new ones are refused as `busy`.
 const MAX_SESSIONS: usize = 128;
-/// Short hashes of membership operations in one message.
-const MAX_SHORTS: usize = 4_096;
 
 /// How far a session is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,8 +59,8 @@ pub struct Session {
     /// When this stage must have ended, or the peer must have been heard.
     pub deadline: u64,
     pub heard_at: u64,
-    pinged: bool,
-    nonce: [u8; 16],
+    pub pinged: bool,
+    pub nonce: [u8; 16],
     pub peer_heads: Vec<Hash>,
     pub sending: SendWindow<Carries>,
     pub receiving: ReceiveWindow,
@@ -76,8 +73,8 @@ pub struct Session {
     pub sent: BTreeMap<LogKey, u64>,
     /// Logs whose chain differs from the peer's: they are not sent until the peer says from where.
     pub stuck: BTreeSet<LogKey>,
-    /// Logs of which no more is taken, for the quarantine is full.
-    pub over_quota: BTreeSet<LogName>,
+    /// Logs of which the peer sends what does not follow what is held, for something of them was refused.
+    pub cut_off: CutOff,
     /// The log that is read for the peer, and from which commit on.
     pub reading: Option<(LogKey, u64)>,
     /// The next read looks for the block that its first commit is in, not for one that starts with it.
@@ -132,7 +129,7 @@ impl Session {
             known: false,
             sent: BTreeMap::new(),
             stuck: BTreeSet::new(),
-            over_quota: BTreeSet::new(),
+            cut_off: CutOff::default(),
             reading: None,
             floor: false,
             live,
@@ -203,26 +200,6 @@ impl SyncEngine {
         }
     }
 
-    fn hello(&self, peer: &PeerId, nonce: [u8; 16]) -> Result<HelloMessage> {
-        let membership = &self.vault()?.membership;
-        let known = self.peers.get(peer).map(|peer| &peer.heads[..]).filter(|heads| !heads.is_empty());
-        let knows_us = known.is_some_and(|heads| membership.named_in_past(heads, &self.me) == Some(true))
-            || membership.genesis().admin == self.me;
-        let credential = match knows_us {
-            true => Vec::new(),
-            false if !self.credential.is_empty() => self.credential.clone(),
-            false => membership.credential_for(&self.me, known).unwrap_or_default(),
-        };
-        Ok(HelloMessage {
-            versions: (OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION),
-            features: 0,
-            nonce,
-            proof: membership.selector(&self.me, peer, &nonce),
-            heads: membership.heads_for(&self.me, &[]),
-            credential,
-        })
-    }
-
     pub(super) fn send(&mut self, link: LinkId, message: &Message) {
         let mut bytes = Vec::new();
         match message.encode(&mut bytes) {
@@ -268,12 +245,12 @@ impl SyncEngine {
             self.out.push(Output::Emit(SyncEvent::SyncError(peer, error.to_string())));
         }
         if let Some(known) = self.peers.get_mut(&peer) {
-            known.failure = Some(error.to_string());
+            known.failure = Some(error.clone());
         }
         self.close(link, error);
     }
 
-    fn close(&mut self, link: LinkId, error: Error) {
+    pub(super) fn close(&mut self, link: LinkId, error: Error) {
         self.out.push(Output::HangUp(link, error));
         self.link_down(link);
     }
@@ -290,236 +267,6 @@ impl SyncEngine {
             self.out.push(Output::Emit(SyncEvent::PeerDisconnected(session.peer)));
         }
         self.forced_link_gone(link);
-    }
-
-    /// A frame of a peer.
-    pub(super) fn frame(&mut self, link: LinkId, bytes: &[u8]) {
-        let Some(session) = self.sessions.get_mut(&link) else { return };
-        session.heard_at = self.now.mono;
-        session.pinged = false;
-        let result = Message::decode(bytes).and_then(|message| self.message(link, message, bytes.len()));
-        if let Err(error) = result {
-            if is_refusal(&error) || !matches!(self.phase, super::Phase::Failed(_)) {
-                self.hang_up(link, error);
-            }
-        } else if let Some(session) = self.sessions.get_mut(&link) {
-            session.stale = true;
-        }
-    }
-
-    fn message(&mut self, link: LinkId, message: Message, bytes: usize) -> Result<()> {
-        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
-        let open = session.stage == Stage::Open;
-        let batch = matches!(message, Message::EventBatch(EventBatchMessage::Items(_)) | Message::EventNotify(_));
-        if batch && session.parts.is_open() {
-            return Err(Error::protocol("another batch between the parts of an item"));
-        }
-        match message {
-            Message::Hello(hello) if session.stage == Stage::Hello => self.greeted(link, hello),
-            Message::HelloAck(ack) if session.stage == Stage::Ack => match ack {
-                HelloAckMessage::Accepted { version, hello } => {
-                    if choose_version((version, version)).is_none() {
-                        return Err(version_error());
-                    }
-                    self.acknowledged_hello(link, hello)
-                }
-                HelloAckMessage::Rejected { reason } => Err(Error::new(reason, "the other device refuses to sync now")),
-            },
-            Message::Error(error) => {
-                let peer = session.peer;
-                let text = match error.code {
-                    // To a stranger nothing else is said.
-                    ErrorCode::NotAuthorized if error.message.is_empty() => {
-                        "the other device does not know this one as a member of its vault; invite it there".to_owned()
-                    }
-                    code if error.message.is_empty() => format!("the other device refuses: {code}"),
-                    code => format!("the other device says: {} ({code})", error.message),
-                };
-                if self.is_member(&peer) {
-                    self.out.push(Output::Emit(SyncEvent::SyncError(peer, text.clone())));
-                }
-                if let Some(known) = self.peers.get_mut(&peer) {
-                    known.failure = Some(text.clone());
-                }
-                self.close(link, Error::new(error.code, text));
-                Ok(())
-            }
-            _ if !open => Err(not_authorized()),
-            Message::Ping(number) => {
-                self.send(link, &Message::Pong(number));
-                Ok(())
-            }
-            Message::Pong(_) => Ok(()),
-            Message::EventBatch(EventBatchMessage::Items(items))
-            | Message::EventNotify(EventNotifyMessage { items }) => {
-                session.receiving.received(bytes)?;
-                self.guard_items(link, &items)?;
-                self.items(link, items, bytes)?;
-                self.membership_step(link)
-            }
-            Message::EventBatch(EventBatchMessage::Part { total, bytes: part }) => {
-                session.receiving.received(bytes)?;
-                match session.parts.add(total, &part)? {
-                    Some(whole) => {
-                        let items = vec![Item::from_bytes(&whole)?];
-                        self.guard_items(link, &items)?;
-                        self.items(link, items, bytes)
-                    }
-                    None => {
-                        // Parts are held in memory within a bound of their own; the window goes on.
-                        self.write(Default::default(), Landed { acks: vec![(link, bytes)], ..Landed::default() });
-                        Ok(())
-                    }
-                }
-            }
-            Message::EventAck(ack) => {
-                let done = session.sending.acknowledged(ack.stored, ack.window)?;
-                self.delivered(link, done);
-                Ok(())
-            }
-            Message::SyncState(SyncStateMessage { state: SyncState::Membership(shorts), .. }) => {
-                self.guard_credential(link)?;
-                let missing = self.vault()?.membership.missing_for_shorts(&shorts);
-                self.send_items(link, missing.into_iter().map(Item::Membership));
-                Ok(())
-            }
-            Message::SyncRequest(request) => {
-                self.guard_member(link)?;
-                self.sync_request(link, request)
-            }
-            Message::SyncState(state) => {
-                self.guard_member(link)?;
-                self.sync_state(link, state)
-            }
-            Message::Subscribe(subscribe) => {
-                self.guard_member(link)?;
-                self.subscribe(link, subscribe);
-                Ok(())
-            }
-            Message::Hello(_) | Message::HelloAck(_) => Err(Error::protocol("a second greeting")),
-        }
-    }
-
-    /// Only members get past the membership exchange.
-    fn guard_member(&self, link: LinkId) -> Result<()> {
-        match self.sessions.get(&link) {
-            Some(session) if self.is_member(&session.peer) => Ok(()),
-            _ => Err(not_authorized()),
-        }
-    }
-
-    fn guard_credential(&self, link: LinkId) -> Result<()> {
-        match self.sessions.get(&link) {
-            Some(session) if session.stage == Stage::Open => Ok(()),
-            _ => Err(not_authorized()),
-        }
-    }
-
-    /// One that is no member yet may send membership operations and nothing else.
-    fn guard_items(&self, link: LinkId, items: &[Item]) -> Result<()> {
-        if items.iter().all(|item| matches!(item, Item::Membership(_))) { Ok(()) } else { self.guard_member(link) }
-    }
-
-    /// The responder's side of the greeting.
-    fn greeted(&mut self, link: LinkId, hello: HelloMessage) -> Result<()> {
-        self.check_hello(link, &hello)?;
-        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
-        let (peer, nonce) = (session.peer, session.nonce);
-        let Some(version) = choose_version(hello.versions) else {
-            if self.is_member(&peer) {
-                self.send(link, &Message::HelloAck(HelloAckMessage::Rejected { reason: ErrorCode::Version }));
-                return Err(version_error());
-            }
-            return Err(not_authorized());
-        };
-        let ours = self.hello(&peer, nonce)?;
-        self.send(link, &Message::HelloAck(HelloAckMessage::Accepted { version, hello: ours }));
-        self.open_session(link, hello.heads)
-    }
-
-    /// The initiator's side.
-    fn acknowledged_hello(&mut self, link: LinkId, hello: HelloMessage) -> Result<()> {
-        self.check_hello(link, &hello)?;
-        self.open_session(link, hello.heads)
-    }
-
-    /// The proof selects our vault, and the peer is a member or shows a chain of grants. What grants access is that the
-    /// connection authenticated a member.
-    fn check_hello(&mut self, link: LinkId, hello: &HelloMessage) -> Result<()> {
-        let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return Ok(()) };
-        let is_member = self.is_member(&peer);
-        if !is_member {
-            self.strangers.admit(self.now.mono)?;
-        }
-        let membership = &self.vault()?.membership;
-        if !membership.check_selector(&peer, &self.me, &hello.nonce, &hello.proof) {
-            return Err(not_authorized());
-        }
-        if !is_member {
-            let checked = membership.check_credential(&hello.credential, &peer);
-            self.strangers.spend(hello.credential.len());
-            checked.map_err(|_| not_authorized())?;
-        }
-        Ok(())
-    }
-
-    fn open_session(&mut self, link: LinkId, heads: Vec<Hash>) -> Result<()> {
-        let now = self.now.mono;
-        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
-        session.stage = Stage::Open;
-        session.deadline = now + PROOF_TIME;
-        session.peer_heads = heads;
-        let peer = session.peer;
-        let heads = session.peer_heads.clone();
-        let missing = self.vault()?.membership.missing_for(&heads);
-        match missing {
-            Some(ops) => self.send_items(link, ops.into_iter().map(Item::Membership)),
-            None => {
-                let mut shorts = self.vault()?.membership.shorts();
-                shorts.truncate(MAX_SHORTS);
-                let state = SyncState::Membership(shorts);
-                self.send(link, &Message::SyncState(SyncStateMessage { id: 0, state }));
-            }
-        }
-        self.peers.entry(peer).or_default().dialling = 0;
-        self.membership_step(link)
-    }
-
-    /// Once the peer's operations are all held, and it is a member: frontiers.
-    fn membership_step(&mut self, link: LinkId) -> Result<()> {
-        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
-        if session.connected || session.stage != Stage::Open {
-            return Ok(());
-        }
-        let vault = self.vault()?;
-        if !vault.membership.contains_all(&session.peer_heads) {
-            return Ok(());
-        }
-        let view = vault.membership.evaluate();
-        if view.role(&session.peer).is_none() || view.role(&self.me).is_none() {
-            return Ok(()); // what it takes may be on its way; the deadline decides
-        }
-        let (peer, initiator) = (session.peer, session.initiator);
-        let (heads, via) = (session.peer_heads.clone(), session.via);
-        let (now, interval) = (self.now, self.config.resync_interval_ms.saturating_mul(1_000));
-        let known = self.peers.entry(peer).or_default();
-        known.heads = heads;
-        known.failure = None;
-        known.via = Some(via);
-        known.last_seen = Some(now.wall);
-        if let Some(session) = self.sessions.get_mut(&link) {
-            session.connected = true;
-            session.next_check = now.mono.saturating_add(interval);
-            session.ask_again = initiator;
-        }
-        if !self.credential.is_empty() {
-            self.credential.clear();
-            let mut batch = crate::store::WriteBatch::default();
-            batch.delete(crate::store::Table::Meta, super::layout::meta::CREDENTIAL);
-            self.write(batch, Landed::default());
-        }
-        self.out.push(Output::Emit(SyncEvent::PeerConnected(peer)));
-        Ok(())
     }
 
     /// Tells every open session something, but for the one it came from.
@@ -635,13 +382,4 @@ impl SyncEngine {
             self.out.push(Output::WakeAt(at));
         }
     }
-}
-
-/// All that a stranger learns.
-pub fn not_authorized() -> Error {
-    Error::new(ErrorCode::NotAuthorized, "not a member of this vault")
-}
-
-fn version_error() -> Error {
-    Error::new(ErrorCode::Version, "the other device speaks another version of the protocol; update privstack on both")
 }

@@ -53,6 +53,7 @@ impl SyncEngine {
                 if new.is_valid(log.tip.seq) {
                     log.waiting_bytes = 0;
                 }
+                log.measure = log.is_full();
                 log.validity = new;
                 arrived.touch(key);
                 moved = true;
@@ -128,9 +129,15 @@ impl SyncEngine {
         self.watch_originals();
     }
 
-    /// Reads the hashes of commits that copies name and that are held but not compared yet.
+    /// Reads the hashes of commits that copies name and that are held but not compared yet, nor being read for that.
     pub(super) fn watch_originals(&mut self) {
         let mut reads = BTreeSet::new();
+        let under_way: BTreeSet<_> = (self.reads.values())
+            .filter_map(|wanted| match wanted {
+                Wanted::HashAt(key, seq) => Some((*key, *seq)),
+                _ => None,
+            })
+            .collect();
         self.unmatched = false;
         for log in self.logs.values() {
             for copy in log.copies.iter().filter(|copy| copy.original == Original::Missing) {
@@ -144,7 +151,7 @@ impl SyncEngine {
                 self.unmatched |= copy.of.seq > original.stored.seq && copy.of.seq <= original.tip.seq;
             }
         }
-        for (key, seq) in reads {
+        for (key, seq) in reads.difference(&under_way).copied() {
             let read =
                 Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
             self.read(read, Wanted::HashAt(key, seq));

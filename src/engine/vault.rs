@@ -8,43 +8,114 @@ use super::io::{CallId, Reply, SyncEvent};
 use super::layout::{self, meta};
 use super::listing::Import;
 use super::remote::Arrived;
-use super::{SyncEngine, Vault};
+use super::{Landed, SyncEngine, Vault};
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::{AddMember, Genesis, Invite, Membership, Op, PolicyKind, SyncRole, root_keypair, sync_policy};
-use crate::store::Table;
-use crate::types::codec::put_bytes;
+use crate::store::{Table, WriteBatch};
+use crate::types::codec::{Reader, put_bytes};
 use crate::types::limits::MAX_DEVICE_NAME_BYTES;
 use crate::types::{Epoch, PeerId, VaultId};
 
 impl SyncEngine {
-    /// Makes a vault with this device as its first Admin.
+    /// Makes a vault with this device as its first Admin; with `keep`, the recovery key is kept until its user has saved
+    /// it.
     pub(super) fn init(
         &mut self,
         call: CallId,
         device_name: String,
         policy: PolicyKind,
         root: Zeroizing<[u8; 32]>,
+        keep: bool,
     ) -> Result<()> {
         if let Some(vault) = &self.vault {
             let vault = vault.membership.vault();
             return Err(Error::invalid(format!("this device has a vault already ({vault}); use another data folder")));
         }
+        let mut arrived = Arrived::default();
+        let vault = self.make_vault(device_name, policy, &root, &mut arrived)?;
+        if keep {
+            self.keep_recovery(root, &mut arrived);
+        }
+        arrived.landed.replies.push((call, Reply::Vault(vault, 0)));
+        self.finish_arrival(arrived);
+        Ok(())
+    }
+
+    /// Makes the vault that a first write or invite needs. Nobody has seen its recovery key: it is kept until the user
+    /// has saved it.
+    pub(super) fn vault_at_need(&mut self) -> Result<()> {
+        let (None, Some(policy)) = (&self.vault, self.own_vault) else { return Ok(()) };
+        let root = Zeroizing::new(self.entropy.bytes());
+        let mut arrived = Arrived::default();
+        self.make_vault(self.device_name.clone(), policy, &root, &mut arrived)?;
+        self.keep_recovery(root, &mut arrived);
+        self.finish_arrival(arrived);
+        Ok(())
+    }
+
+    fn keep_recovery(&mut self, root: Zeroizing<[u8; 32]>, arrived: &mut Arrived) {
+        arrived.batch.put(Table::Meta, meta::RECOVERY, &root[..]);
+        self.recovery = Some(root);
+    }
+
+    pub(super) fn recovery_saved(&mut self, call: CallId) {
+        let mut batch = WriteBatch::default();
+        if self.recovery.take().is_some() {
+            batch.delete(Table::Meta, meta::RECOVERY);
+        }
+        self.write(batch, Landed { replies: vec![(call, Reply::Done)], ..Landed::default() });
+    }
+
+    fn make_vault(
+        &mut self,
+        device_name: String,
+        policy: PolicyKind,
+        root: &Zeroizing<[u8; 32]>,
+        arrived: &mut Arrived,
+    ) -> Result<VaultId> {
         check_name(&device_name)?;
         let genesis = Genesis {
-            root: root_keypair(&root).peer_id(),
+            root: root_keypair(root).peer_id(),
             policy,
             admin: self.me,
             admin_name: device_name.clone(),
             secret: Zeroizing::new(self.entropy.bytes()),
         };
         let hlc = self.hlc.tick(self.now);
-        let op = Op::genesis(&root_keypair(&root), genesis, hlc)?;
+        let op = Op::genesis(&root_keypair(root), genesis, hlc)?;
         let key = Zeroizing::new(self.entropy.bytes());
-        let mut arrived = Arrived::default();
         self.device_name = device_name;
-        let vault = self.take_vault(Membership::from_genesis(op)?, key, &[], &mut arrived)?;
-        arrived.landed.replies.push((call, Reply::Vault(vault, 0)));
-        self.finish_arrival(arrived);
+        self.take_vault(Membership::from_genesis(op)?, key, &[], arrived)
+    }
+
+    /// Gives a device another name on this one.
+    pub(super) fn rename(&mut self, call: CallId, peer: PeerId, name: String) -> Result<()> {
+        check_name(&name)?;
+        if !self.peer_states().iter().any(|known| known.peer_id == peer) {
+            return Err(Error::new(ErrorCode::NotFound, format!("{peer} is no known device")));
+        }
+        if name.is_empty() {
+            self.aliases.remove(&peer);
+        } else {
+            self.aliases.insert(peer, name);
+        }
+        let mut row = Vec::new();
+        for (peer, name) in &self.aliases {
+            row.extend_from_slice(&peer.0);
+            put_bytes(&mut row, name.as_bytes());
+        }
+        let mut batch = WriteBatch::default();
+        batch.put(Table::Meta, meta::ALIASES, row);
+        self.write(batch, Landed { replies: vec![(call, Reply::Done)], ..Landed::default() });
+        Ok(())
+    }
+
+    pub(super) fn read_aliases(&mut self, row: &[u8]) -> Result<()> {
+        let mut reader = Reader::new(row);
+        while !reader.is_empty() {
+            let peer = PeerId(reader.array()?);
+            self.aliases.insert(peer, reader.text(MAX_DEVICE_NAME_BYTES, "a device's name")?.to_owned());
+        }
         Ok(())
     }
 
@@ -74,13 +145,14 @@ impl SyncEngine {
 
     /// Signs a device into the vault; what it answers is of use to that device only.
     pub(super) fn invite(&mut self, call: CallId, peer: PeerId, role: SyncRole, addresses: Vec<String>) -> Result<()> {
+        if peer == self.me {
+            return Err(Error::invalid("this device is in the vault; an invite names another one"));
+        }
+        self.vault_at_need()?;
         let hlc = self.hlc.tick(self.now);
         let entropy = Zeroizing::new(self.entropy.bytes());
         self.vault()?;
         let Some(vault) = &mut self.vault else { return Ok(()) };
-        if peer == self.me {
-            return Err(Error::invalid("this device is in the vault; an invite names another one"));
-        }
         let mut arrived = Arrived::default();
         let known = vault.membership.evaluate().role(&peer);
         if known.is_none_or(|known| known != role) {
@@ -115,7 +187,7 @@ impl SyncEngine {
         if self.vault.as_ref().is_some_and(|vault| vault.membership.vault() == invite.vault) {
             return self.join_again(call, &invite);
         }
-        if !self.writes.is_empty() || !self.local.is_empty() || self.job.is_some() {
+        if !self.writes.is_empty() || !self.local.is_empty() || !self.tabs.is_empty() || self.job.is_some() {
             return Err(Error::new(ErrorCode::Busy, "this device is writing; try again when it is done"));
         }
         if self.vault.is_some() {
@@ -192,6 +264,10 @@ impl SyncEngine {
             arrived.batch.clear(table);
         }
         arrived.batch.delete(Table::Meta, meta::CHECKPOINT);
+        // The words were those of the old vault.
+        arrived.batch.delete(Table::Meta, meta::RECOVERY);
+        self.recovery = None;
+        arrived.landed.events.push(SyncEvent::VaultChanged);
         let links: Vec<_> = self.sessions.keys().copied().collect();
         for link in links {
             self.hang_up(link, Error::new(ErrorCode::Closed, "this device has joined another vault"));

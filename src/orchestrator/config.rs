@@ -30,6 +30,9 @@ pub struct SyncConfig {
     pub live: bool,
     /// How often to compare with each connected peer.
     pub resync_interval: Duration,
+    /// Make a vault by itself when the app writes or invites and there is none; without this, that is refused with
+    /// `no_vault`. Its recovery words: [`super::OrchestratorHandle::recovery_words`].
+    pub makes_vault: bool,
     /// Use no network at all, neither listen nor dial: for tools that only read and write the folder.
     pub offline: bool,
 }
@@ -37,7 +40,13 @@ pub struct SyncConfig {
 impl Default for SyncConfig {
     /// A device named `device`, live, compared every 60 s.
     fn default() -> Self {
-        Self { device_name: "device".to_owned(), live: true, resync_interval: Duration::from_secs(60), offline: false }
+        Self {
+            device_name: "device".to_owned(),
+            live: true,
+            resync_interval: Duration::from_secs(60),
+            makes_vault: true,
+            offline: false,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::store_driver::{StoreCommand, StoreDone, StoreLink};
 use super::world::{Opened, World};
 use crate::engine::{EngineConfig, Input, Output, SyncEngine, SyncEvent};
 use crate::error::{Error, ErrorCode, Result};
+use crate::policy::PolicyKind;
 use crate::types::{Instant, PeerId};
 
 /// Reads and writes under way beyond which no call and no frame is taken, so that a slow disk slows down whoever feeds
@@ -34,19 +35,27 @@ pub(super) struct Core {
 
 impl Core {
     /// Opens store and engine; gives with it the device, and what the engine wants done outside.
-    pub async fn open<W: World>(world: &mut W, config: &OrchestratorConfig) -> Result<(Self, Device, Vec<Output>)> {
+    pub async fn open<W: World>(
+        world: &mut W,
+        config: &OrchestratorConfig,
+        policy: PolicyKind,
+    ) -> Result<(Self, Device, Vec<Output>)> {
         let seed = world.entropy()?;
         let Opened { keypair, instance_mark, store } = world.open().await?;
         let device = Device { peer_id: keypair.peer_id(), seed: keypair.seed() };
         let sync = &config.sync_config;
-        let engine = SyncEngine::new(EngineConfig {
+        let mut engine = SyncEngine::new(EngineConfig {
             keypair,
             device_name: sync.device_name.clone(),
             live: sync.live,
             resync_interval_ms: u64::try_from(sync.resync_interval.as_millis()).unwrap_or(u64::MAX),
             instance_mark,
             seed: *seed,
-        });
+        })
+        .finding_members(config.p2p_config.enable_relay);
+        if sync.makes_vault {
+            engine = engine.with_own_vault(policy);
+        }
         let mut core = Self {
             engine,
             store,

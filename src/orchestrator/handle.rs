@@ -180,12 +180,38 @@ impl OrchestratorHandle {
         Ok(NewVault { vault, recovery_words })
     }
 
+    /// [`OrchestratorHandle::init`] that shows no words: they are kept until [`Call::RecoverySaved`].
+    pub async fn init_keeping(&self) -> Result<VaultId> {
+        let root = self.ask(Request::Entropy).await?;
+        let device_name = self.shared.device_name.clone();
+        match self.call(Call::InitKeeping { device_name, policy: self.shared.policy, root }).await? {
+            Reply::Vault(vault, _) => Ok(vault),
+            reply => unexpected(reply),
+        }
+    }
+
     /// Makes a vault under a policy of choice, with a recovery key of choice: 32 secret bytes, of which only the public
     /// key is kept.
     pub async fn init_with(&self, policy: PolicyKind, root: Zeroizing<[u8; 32]>) -> Result<VaultId> {
         let device_name = self.shared.device_name.clone();
         match self.call(Call::Init { device_name, policy, root }).await? {
             Reply::Vault(vault, _) => Ok(vault),
+            reply => unexpected(reply),
+        }
+    }
+
+    /// The 24 words of a vault that a first write or invite made, until [`OrchestratorHandle::recovery_saved`].
+    pub async fn recovery_words(&self) -> Result<Option<Zeroizing<String>>> {
+        match self.call(Call::RecoveryKey).await? {
+            Reply::RecoveryKey(key) => key.map(|key| recovery_words(&key.0)).transpose(),
+            reply => unexpected(reply),
+        }
+    }
+
+    /// The user has saved the words: this device forgets them.
+    pub async fn recovery_saved(&self) -> Result<()> {
+        match self.call(Call::RecoverySaved).await? {
+            Reply::Done => Ok(()),
             reply => unexpected(reply),
         }
     }

@@ -3,21 +3,25 @@
 mod blocking;
 mod config;
 mod core;
+mod device;
 mod events;
 mod handle;
-mod native;
 mod recovery;
 mod runner;
 mod running;
 mod standing;
 mod store_driver;
+#[cfg(feature = "text")]
+mod tabs;
 mod world;
 
 pub use blocking::block_on;
 pub use config::{CloudConfig, GoogleDriveConfig, ICloudConfig, OrchestratorConfig, SyncCommand, SyncConfig};
+pub use device::{create_enterprise_orchestrator, create_personal_orchestrator};
 pub use events::{BlockingEvents, EVENT_CAPACITY, EventStream, Filter, Subscription, Update};
 pub use handle::{BackupStream, NewVault, OrchestratorHandle};
-pub use native::{create_enterprise_orchestrator, create_personal_orchestrator};
 pub use runner::SyncOrchestrator;
 pub use store_driver::{StoreCommand, StoreDone, StoreEnd, StoreLink, drive_store, store_channel};
+#[cfg(feature = "text")]
+pub use tabs::{TAB_CAPACITY, serve_tabs};
 pub use world::{Opened, World};

@@ -57,7 +57,7 @@ impl<W: World> Running<'_, W> {
             {
                 return Some(stop);
             }
-            match Core::open(self.world, self.config).await {
+            match Core::open(self.world, self.config, self.app.policy).await {
                 Ok((core, _, outside)) => {
                     self.core = Some(core);
                     self.outside = outside;

@@ -46,7 +46,7 @@ impl SyncOrchestrator {
             policy,
             subscribe: events.downgrade(),
         });
-        let app = App { events, facts };
+        let app = App { policy, events, facts };
         (Self { run: Box::new(move || supervise(world, config, requests_end, app).boxed_local()) }, handle)
     }
 
@@ -58,6 +58,8 @@ impl SyncOrchestrator {
 
 /// The way back to the app.
 pub(super) struct App {
+    /// Of vaults that this device makes.
+    pub policy: PolicyKind,
     events: broadcast::Sender<SyncEvent>,
     facts: Arc<Mutex<Facts>>,
 }

@@ -58,7 +58,7 @@ pub(super) struct Running<'a, W: World> {
 impl<'a, W: World> Running<'a, W> {
     pub(super) async fn start(world: &'a mut W, config: &'a OrchestratorConfig, app: &'a App) -> Result<Self> {
         check(config)?;
-        let (core, device, outside) = Core::open(world, config).await?;
+        let (core, device, outside) = Core::open(world, config, app.policy).await?;
         app.note(|facts| facts.peer_id = Some(device.peer_id));
         let network = match world.connect(&Keypair::from_seed(&device.seed)).await {
             Ok(network) => network,
@@ -108,6 +108,7 @@ impl<'a, W: World> Running<'a, W> {
                 Step::Request(Some(request)) => self.request(request),
             }
             self.carry_out();
+            self.world.give_turn().await;
             if let Some(error) = self.core.as_mut().and_then(|core| core.failed.take())
                 && let Some(stop) = self.open_again(error, requests).await
             {

@@ -35,6 +35,9 @@ pub trait World {
     /// Waits so many microseconds, or a little longer.
     async fn sleep(&self, micros: u64);
 
+    /// Called between steps: gives whoever else lives on this thread a turn, where somebody does.
+    async fn give_turn(&self) {}
+
     /// 32 bytes of the best randomness there is.
     fn entropy(&self) -> Result<Zeroizing<[u8; 32]>>;
 }

@@ -6,6 +6,7 @@
 
 pub mod conformance;
 mod memory;
+pub(crate) mod row;
 
 pub use memory::MemoryStore;
 

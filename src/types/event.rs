@@ -5,8 +5,8 @@
 
 use super::clock::Dot;
 use super::codec::{Reader, put_bytes, put_signed, put_varint};
-use super::ids::{EntityId, FieldName, LogId};
-use super::limits::{MAX_DOTS, MAX_EVENT_BYTES, MAX_OPS, MAX_SEEN};
+use super::ids::{EntityId, Epoch, FieldName, LogId, PeerId};
+use super::limits::{MAX_DOTS, MAX_EVENT_BYTES, MAX_NAME_BYTES, MAX_OPS, MAX_SEEN};
 use super::value::Value;
 use crate::error::{Error, Result};
 
@@ -168,6 +168,20 @@ impl WriteNames for InFull {
     fn log(&mut self, out: &mut Vec<u8>, log: &LogId) {
         out.extend_from_slice(&log.author.0);
         out.extend_from_slice(&log.epoch.0.to_le_bytes());
+    }
+}
+
+impl ReadNames for InFull {
+    fn entity(&mut self, reader: &mut Reader<'_>) -> Result<EntityId> {
+        Ok(EntityId(reader.array()?))
+    }
+
+    fn field(&mut self, reader: &mut Reader<'_>) -> Result<FieldName> {
+        FieldName::new(reader.text(MAX_NAME_BYTES, "a field name")?)
+    }
+
+    fn log(&mut self, reader: &mut Reader<'_>) -> Result<LogId> {
+        Ok(LogId { author: PeerId(reader.array()?), epoch: Epoch(u64::from_le_bytes(reader.array()?)) })
     }
 }
 

@@ -151,6 +151,12 @@ impl Running {
         self.ready["addresses"][0].as_str().unwrap().to_owned()
     }
 
+    /// Its first line.
+    #[cfg(feature = "relay")]
+    pub fn ready(&self) -> &Json {
+        &self.ready
+    }
+
     pub fn peer_id(&self) -> &str {
         self.ready["peer_id"].as_str().unwrap()
     }

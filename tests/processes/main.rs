@@ -11,4 +11,6 @@ mod lan;
 #[allow(dead_code)] // made for the transport's tests
 #[path = "../p2p_support/mod.rs"]
 mod p2p_support;
+#[cfg(feature = "relay")]
+mod relay;
 mod strangers;

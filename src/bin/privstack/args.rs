@@ -70,6 +70,9 @@ pub enum Command {
         /// Keep a link to the device at this multiaddress (may be repeated).
         #[arg(long, value_name = "MULTIADDR")]
         peer: Vec<String>,
+        /// Keep a place at the relay at this multiaddress, which ends in /p2p/ and its PeerId (may be repeated).
+        #[arg(long, value_name = "MULTIADDR")]
+        relay: Vec<String>,
         /// Neither look for devices on the local network nor be found there.
         #[arg(long)]
         no_mdns: bool,
@@ -82,6 +85,9 @@ pub enum Command {
         /// Give up after so many seconds.
         #[arg(long, value_name = "S", default_value_t = crate::sync::DEFAULT_LIMIT.as_secs_f64())]
         timeout: f64,
+        /// Through the relay at this multiaddress, which ends in /p2p/ and its PeerId (may be repeated).
+        #[arg(long, value_name = "MULTIADDR")]
+        relay: Vec<String>,
         /// Neither look for devices on the local network nor be found there.
         #[arg(long)]
         no_mdns: bool,

@@ -43,15 +43,16 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
         let what = format!("{}: is a file; --data names the folder of this device", data.display());
         return Err(Error::invalid(what).into());
     }
-    if let Command::Run { listen, peer, no_mdns } = cli.command {
-        run::run(&data, Network { listen, no_mdns }, &peer, cli.json)?;
+    if let Command::Run { listen, peer, relay, no_mdns } = cli.command {
+        run::run(&data, Network { listen, relays: relay, no_mdns }, &peer, cli.json)?;
         return Ok(0);
     }
     let options = match &cli.command {
         Command::Init { name, .. } => Options { name: Some(name.clone()), network: None },
         Command::Id { name } => Options { name: name.clone(), network: None },
-        Command::Sync { no_mdns, .. } => {
-            Options { name: None, network: Some(Network { listen: Vec::new(), no_mdns: *no_mdns }) }
+        Command::Sync { relay, no_mdns, .. } => {
+            let network = Network { listen: Vec::new(), relays: relay.clone(), no_mdns: *no_mdns };
+            Options { name: None, network: Some(network) }
         }
         _ => Options::default(),
     };

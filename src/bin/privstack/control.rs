@@ -21,7 +21,7 @@ mod unix {
     use std::time::Duration;
 
     use privstack_sync::error::{Error, ErrorCode, Result};
-    use privstack_sync::platform::native::entropy;
+    use privstack_sync::platform::entropy;
     use serde_json::{Value as Json, json};
 
     use crate::client::{Client, Engine};

@@ -26,6 +26,8 @@ pub struct Options {
 pub struct Network {
     /// Multiaddresses to listen on; none given: QUIC and TCP on any port of all interfaces.
     pub listen: Vec<String>,
+    /// Relays to keep a place at.
+    pub relays: Vec<String>,
     /// Neither look for devices on the local network nor be found there.
     pub no_mdns: bool,
 }
@@ -45,10 +47,18 @@ impl LocalEngine {
                 p2p_config.extra_listen = more.to_vec();
             }
             p2p_config.enable_mdns = !network.no_mdns;
+            p2p_config.enable_relay = !network.relays.is_empty();
+            p2p_config.bootstrap_nodes.clone_from(&network.relays);
         }
         let device_name = options.name.clone().unwrap_or_else(machine_name);
         let config = OrchestratorConfig {
-            sync_config: SyncConfig { device_name, offline: options.network.is_none(), ..SyncConfig::default() },
+            sync_config: SyncConfig {
+                device_name,
+                offline: options.network.is_none(),
+                // Here `init` makes it, and shows the recovery words.
+                makes_vault: false,
+                ..SyncConfig::default()
+            },
             p2p_config,
             cloud_config: None,
             db_path: data.to_owned(),

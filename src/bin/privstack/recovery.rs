@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use privstack_sync::error::Result;
-use privstack_sync::platform::native::entropy;
+use privstack_sync::platform::entropy;
 use privstack_sync::policy::recovery_words;
 use zeroize::Zeroizing;
 

@@ -14,6 +14,10 @@ pub fn reply_to_json(reply: &Reply) -> Json {
     match reply {
         Reply::Done => json!({}),
         Reply::Vault(vault, entities) => json!({ "vault": vault.to_string(), "entities": entities }),
+        // `init` has told the words of a vault made here.
+        Reply::RecoveryKey(_) => json!({}),
+        // No command asks for what only tabs of a page work with.
+        Reply::Tab(_) | Reply::TabSaved(_) | Reply::States(_) => json!({}),
         Reply::Invite(invite) => json!({ "invite": invite }),
         Reply::Written(ids) => json!({ "entities": ids_to_json(ids) }),
         Reply::Entities(views) => json!({ "entities": views.iter().map(view_to_json).collect::<Vec<_>>() }),

@@ -267,6 +267,7 @@ proptest! {
                 let mut fresh = Device::new(0, 10);
                 fresh.write(&all).unwrap();
                 prop_assert_eq!(fresh.text("body"), kept.text("body"));
+                prop_assert!(fresh.written.iter().all(|(event, _)| event.ops.len() == 1), "one update an event");
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Reading and editing texts through yrs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -49,45 +50,47 @@ impl TextSession {
         Self { client, open: BTreeMap::new() }
     }
 
-    /// The update that makes an edit (a `Text…` or a `Clear`) of a text of which `held` is known; none where it
-    /// changes nothing.
+    /// The one update that makes some edits (each a `Text…` or a `Clear`), in their order, of a text of which `held` is
+    /// known; none where they change nothing.
     pub(in crate::crdt) fn edit(
         &mut self,
         field: &FieldName,
-        edit: &Edit,
+        edits: &[Cow<'_, Edit>],
         held: Option<&Updates>,
         at: &EventAt,
         logs: &LogTable,
     ) -> Result<Option<Vec<u8>>> {
-        if let Edit::TextUpdate(_, update) = edit {
+        if let [edit] = edits
+            && let Edit::TextUpdate(_, update) = &**edit
+        {
             check_update(update, author_of_client(self.client))?;
             self.open.remove(field);
             return Ok(Some(update.clone()));
         }
         let version = (held.map(Updates::version).unwrap_or_default(), logs.fork_marks());
-        if self.open.get(field).is_none_or(|document| document.version != version) {
-            self.open.insert(field.clone(), Document::new(open(held, logs, self.client)?, version));
+        let mut document = match self.open.remove(field).filter(|document| document.version == version) {
+            Some(document) => document,
+            None => Document::new(open(held, logs, self.client)?, version),
+        };
+        // A document that an error leaves half changed is not kept.
+        let update = document.change(field, edits)?;
+        if let Some(bytes) = &update {
+            check_update(bytes, author_of_client(self.client))?;
+            let before = document.version.0.entry(at.log).or_default();
+            *before = next_version(*before, &Update { log: at.log, pos: at.pos(), counts: at.counts, bytes });
         }
-        let Some(document) = self.open.get_mut(field) else { return Ok(None) };
-        let change = document.plan(field, edit)?;
-        if change.is_nothing() {
-            return Ok(None);
-        }
-        let bytes = document.change(change);
-        let before = document.version.0.entry(at.log).or_default();
-        *before = next_version(*before, &Update { log: at.log, pos: at.pos(), counts: at.counts, bytes: &bytes });
-        check_update(&bytes, author_of_client(self.client))?;
-        Ok(Some(bytes))
+        self.open.insert(field.clone(), document);
+        Ok(update)
     }
 }
 
-enum Change<'a> {
+pub(super) enum Change<'a> {
     Replace { at: u32, length: u32, new: &'a str },
     Mark { at: u32, length: u32, key: &'a str, value: Any },
 }
 
 impl Change<'_> {
-    fn is_nothing(&self) -> bool {
+    pub fn is_nothing(&self) -> bool {
         match self {
             Change::Replace { length, new, .. } => *length == 0 && new.is_empty(),
             Change::Mark { length, .. } => *length == 0,
@@ -95,7 +98,7 @@ impl Change<'_> {
     }
 }
 
-struct Document {
+pub(super) struct Document {
     doc: Doc,
     text: TextRef,
     shown: Shown,
@@ -139,6 +142,33 @@ impl Shown {
         if self.is_ascii { self.text.len() } else { self.text.encode_utf16().count() }
     }
 
+    /// What an edit comes to here.
+    fn plan<'a>(&self, field: &FieldName, edit: &'a Edit) -> Result<Change<'a>> {
+        let inside = |at: u32, length: u32| match self.bytes_of(at, length) {
+            Some(_) => Ok(()),
+            None => Err(Error::invalid(format!(
+                "{at} + {length} is no place in the text `{field}` of {} code units, or is inside of a character",
+                self.units()
+            ))),
+        };
+        Ok(match edit {
+            Edit::TextInsert(_, at, new) => {
+                inside(*at, 0)?;
+                Change::Replace { at: *at, length: 0, new }
+            }
+            Edit::TextDelete(_, at, length) => {
+                inside(*at, *length)?;
+                Change::Replace { at: *at, length: *length, new: "" }
+            }
+            Edit::TextReplace(_, new) => smallest_change(&self.text, new),
+            Edit::TextMark(_, at, length, key, value) => {
+                inside(*at, *length)?;
+                Change::Mark { at: *at, length: *length, key, value: to_any(value.clone().canonical()?)? }
+            }
+            _ => smallest_change(&self.text, ""),
+        })
+    }
+
     fn replace(&mut self, at: u32, length: u32, new: &str) {
         if let Some(range) = self.bytes_of(at, length) {
             self.text.replace_range(range, new);
@@ -147,7 +177,7 @@ impl Shown {
     }
 }
 
-fn open(updates: Option<&Updates>, logs: &LogTable, client: u64) -> Result<(Doc, TextRef)> {
+pub(super) fn open(updates: Option<&Updates>, logs: &LogTable, client: u64) -> Result<(Doc, TextRef)> {
     let mut options = Options::with_guid_and_client_id(ROOT.into(), ClientID::new(client));
     options.offset_kind = OffsetKind::Utf16;
     options.skip_gc = true;
@@ -170,58 +200,61 @@ fn open(updates: Option<&Updates>, logs: &LogTable, client: u64) -> Result<(Doc,
 }
 
 impl Document {
-    fn new((doc, text): (Doc, TextRef), version: (Version, u64)) -> Self {
+    pub fn new((doc, text): (Doc, TextRef), version: (Version, u64)) -> Self {
         let shown = Shown::new(shown(&doc, &text).0);
         Self { doc, text, shown, version }
     }
 
-    /// What an edit comes to here.
-    fn plan<'a>(&self, field: &FieldName, edit: &'a Edit) -> Result<Change<'a>> {
-        let inside = |at: u32, length: u32| match self.shown.bytes_of(at, length) {
-            Some(_) => Ok(()),
-            None => Err(Error::invalid(format!(
-                "{at} + {length} is no place in the text `{field}` of {} code units, or is inside of a character",
-                self.shown.units()
-            ))),
-        };
-        Ok(match edit {
-            Edit::TextInsert(_, at, new) => {
-                inside(*at, 0)?;
-                Change::Replace { at: *at, length: 0, new }
-            }
-            Edit::TextDelete(_, at, length) => {
-                inside(*at, *length)?;
-                Change::Replace { at: *at, length: *length, new: "" }
-            }
-            Edit::TextReplace(_, new) => smallest_change(&self.shown.text, new),
-            Edit::TextMark(_, at, length, key, value) => {
-                inside(*at, *length)?;
-                Change::Mark { at: *at, length: *length, key, value: to_any(value.clone().canonical()?)? }
-            }
-            _ => smallest_change(&self.shown.text, ""),
-        })
+    pub fn doc(&self) -> &Doc {
+        &self.doc
     }
 
-    /// Makes a change and gives the update of just that.
-    fn change(&mut self, change: Change<'_>) -> Vec<u8> {
+    pub fn root(&self) -> &TextRef {
+        &self.text
+    }
+
+    pub fn shown_text(&self) -> &str {
+        &self.shown.text
+    }
+
+    /// Takes note of what it shows after an update.
+    pub fn show(&mut self, text: String) {
+        self.shown = Shown::new(text);
+    }
+
+    /// What an edit comes to here.
+    pub fn plan<'a>(&self, field: &FieldName, edit: &'a Edit) -> Result<Change<'a>> {
+        self.shown.plan(field, edit)
+    }
+
+    /// Makes changes and gives the update of just those.
+    pub fn change(&mut self, field: &FieldName, edits: &[Cow<'_, Edit>]) -> Result<Option<Vec<u8>>> {
         let mut transaction: TransactionMut<'_> = self.doc.transact_mut();
-        match change {
-            Change::Replace { at, length, new } => {
-                if length > 0 {
-                    self.text.remove_range(&mut transaction, at, length);
-                }
-                self.text.insert(&mut transaction, at, new);
-                self.shown.replace(at, length, new);
+        let mut changed = false;
+        for edit in edits {
+            let change = self.shown.plan(field, edit)?;
+            if change.is_nothing() {
+                continue;
             }
-            Change::Mark { at, length, key, value } => {
-                self.text.format(&mut transaction, at, length, Attrs::from([(key.into(), value)]));
+            changed = true;
+            match change {
+                Change::Replace { at, length, new } => {
+                    if length > 0 {
+                        self.text.remove_range(&mut transaction, at, length);
+                    }
+                    self.text.insert(&mut transaction, at, new);
+                    self.shown.replace(at, length, new);
+                }
+                Change::Mark { at, length, key, value } => {
+                    self.text.format(&mut transaction, at, length, Attrs::from([(key.into(), value)]));
+                }
             }
         }
-        transaction.encode_update_v1()
+        Ok(changed.then(|| transaction.encode_update_v1()))
     }
 }
 
-fn shown(doc: &Doc, text: &TextRef) -> (String, Vec<Mark>) {
+pub(super) fn shown(doc: &Doc, text: &TextRef) -> (String, Vec<Mark>) {
     let chunks = text.diff(&doc.transact(), YChange::identity);
     let mut text = String::new();
     let mut at = 0_u32;
@@ -254,7 +287,7 @@ fn shown(doc: &Doc, text: &TextRef) -> (String, Vec<Mark>) {
 }
 
 /// The change from one text to another that leaves their common start and end as they are.
-fn smallest_change<'a>(old: &str, new: &'a str) -> Change<'a> {
+pub(super) fn smallest_change<'a>(old: &str, new: &'a str) -> Change<'a> {
     let start: usize = old.chars().zip(new.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
     let (old_rest, new_rest) = (&old[start..], &new[start..]);
     let same = old_rest.chars().rev().zip(new_rest.chars().rev()).take_while(|(a, b)| a == b);

@@ -5,6 +5,8 @@
 mod build;
 #[cfg(feature = "text")]
 mod doc;
+#[cfg(feature = "text")]
+mod live;
 #[cfg(not(feature = "text"))]
 mod none;
 #[cfg(feature = "text")]
@@ -17,6 +19,8 @@ mod update;
 pub use doc::TextSession;
 #[cfg(feature = "text")]
 pub(super) use doc::read;
+#[cfg(feature = "text")]
+pub use live::{TextChange, TextDocument};
 #[cfg(not(feature = "text"))]
 pub use none::TextSession;
 pub(super) use update::check_update;

@@ -1,5 +1,7 @@
 //! Texts in a build without the feature `text`: kept and replicated, neither read nor edited.
 
+use std::borrow::Cow;
+
 use crate::crdt::edit::Edit;
 use crate::crdt::logs::{EventAt, LogTable};
 use crate::crdt::updates::Updates;
@@ -18,7 +20,7 @@ impl TextSession {
     pub(in crate::crdt) fn edit(
         &mut self,
         field: &FieldName,
-        _edit: &Edit,
+        _edits: &[Cow<'_, Edit>],
         _held: Option<&Updates>,
         _at: &EventAt,
         _logs: &LogTable,

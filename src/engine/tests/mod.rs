@@ -1,17 +1,24 @@
 //! The engine by itself: a few devices in one test, each with a store in memory, and frames that go where the test says.
 
+mod first_vault;
 mod reading;
+mod reasons;
 mod refusing;
+mod taken_back;
 mod writing;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Call, CallId, EngineConfig, EntityEdit, Input, LinkId, NotSynced, Output, Reply, SyncEngine, Tuning, Via};
+use super::local::Draft;
+use super::remote::Arrived;
+use super::{
+    Call, CallId, EngineConfig, EntityEdit, Input, LinkId, NotSynced, Output, Reply, Status, SyncEngine, Tuning, Via,
+};
 use crate::crdt::Edit;
 use crate::error::{Error, Result};
 use crate::policy::{PolicyKind, SyncRole};
 use crate::store::{MemoryStore, Read};
-use crate::types::{EntityId, EntityType, FieldName, Instant, Keypair, PeerId};
+use crate::types::{EntityId, EntityType, Event, FieldName, FieldOp, Instant, Keypair, PeerId};
 use crate::wire::Message;
 
 /// A device. Whatever its engine asks of the store is done at once.
@@ -34,6 +41,11 @@ pub const SMALL: Tuning =
 
 impl Device {
     pub fn new(seed: u8, tuning: Tuning) -> Self {
+        Self::open(seed, tuning, MemoryStore::new())
+    }
+
+    /// A device as its disk has it.
+    pub fn open(seed: u8, tuning: Tuning, disk: MemoryStore) -> Self {
         let keypair = Keypair::from_seed(&[seed; 32]);
         let me = keypair.peer_id();
         let config = EngineConfig {
@@ -48,7 +60,7 @@ impl Device {
             engine: SyncEngine::new(config).with_tuning(tuning),
             me,
             now: 1_000_000,
-            disk: MemoryStore::new(),
+            disk,
             reads: Vec::new(),
             sent: VecDeque::new(),
             hung_up: Vec::new(),
@@ -108,6 +120,27 @@ impl Device {
         let edits = vec![Edit::Set(FieldName::new("title").unwrap(), title.into())];
         let changes = vec![EntityEdit { id: Some(id), edits }];
         self.call(Call::Write { entity_type: EntityType::new(name).unwrap(), changes }).unwrap();
+    }
+
+    /// Makes a commit as its own engine would refuse to: the last of so many random bytes.
+    pub fn write_unasked(&mut self, id: EntityId, bytes: usize) {
+        let log = self.engine.own_log(&EntityType::new("note").unwrap());
+        let key = self.engine.log_mut(&log).key;
+        let noise = std::iter::repeat_with(|| self.engine.entropy.bytes::<1>()[0]).take(bytes).collect();
+        let ops = vec![FieldOp::Opaque { field: FieldName::new("blob").unwrap(), bytes: noise }];
+        let hlc = self.engine.hlc.tick(self.engine.now);
+        let events = vec![Event { entity: id, seen: vec![], ops }];
+        let mut arrived = Arrived::default();
+        self.engine.commit(key, vec![Draft { hlc, stands_for: None, events }], &mut arrived).unwrap();
+        self.engine.finish_arrival(arrived);
+        self.take(Input::Tick);
+    }
+
+    pub fn status(&mut self) -> Status {
+        match self.call(Call::Status).unwrap() {
+            Reply::Status(status) => *status,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub fn explain(&mut self, id: Option<EntityId>) -> Vec<NotSynced> {

@@ -2,14 +2,13 @@
 
 use super::*;
 use crate::engine::Reason;
-use crate::engine::local::Draft;
 use crate::engine::log::QUARANTINE_BYTES;
 use crate::engine::remote::Arrived;
 use crate::error::ErrorCode;
 use crate::policy::{AddMember, Body, Op};
 use crate::store::Table;
 use crate::test;
-use crate::types::{Event, FieldOp, HybridTimestamp};
+use crate::types::HybridTimestamp;
 use crate::wire::{ErrorMessage, EventBatchMessage, HelloMessage, Item};
 
 #[test]
@@ -110,25 +109,80 @@ fn commits_that_do_not_count_are_taken_until_the_quarantine_of_their_log_is_full
     let (mut a, mut b) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
     a.init(PolicyKind::Personal);
     a.admit(&mut b, SyncRole::ReadOnly);
-    // Its own engine would refuse them.
-    let log = b.engine.own_log(&EntityType::new("note").unwrap());
-    let key = b.engine.log_mut(&log).key;
-    for number in 0..60 {
-        let noise = std::iter::repeat_with(|| b.engine.entropy.bytes::<32>()).take(1_500).flatten().collect();
-        let ops = vec![FieldOp::Opaque { field: FieldName::new("blob").unwrap(), bytes: noise }];
-        let event = Event { entity: id(number), seen: vec![], ops };
-        let hlc = b.engine.hlc.tick(b.engine.now);
-        let mut arrived = Arrived::default();
-        b.engine.commit(key, vec![Draft { hlc, stands_for: None, events: vec![event] }], &mut arrived).unwrap();
-        b.engine.finish_arrival(arrived);
-        b.take(Input::Tick);
-    }
+    (0..60).for_each(|number| b.write_unasked(id(number), 48_000));
     connect(&mut b, &mut a, LinkId(1));
     let held = a.engine.logs.values().next().unwrap();
     assert!((10..59).contains(&held.tip.seq), "{} commits are held", held.tip.seq);
     assert!(held.waiting_bytes < QUARANTINE_BYTES + (64 << 10));
     let reasons: Vec<Reason> = a.explain(None).iter().map(|one| one.reason).collect();
     assert!(reasons.contains(&Reason::Quota) && reasons.contains(&Reason::Quarantined), "{reasons:?}");
+}
+
+/// A grant by `admin` that only it holds so far.
+fn grant_in_secret(admin: &mut Device, peer: PeerId) -> std::sync::Arc<[u8]> {
+    let (keypair, hlc) = (admin.engine.config.keypair.clone(), admin.engine.hlc.tick(admin.engine.now));
+    let membership = &mut admin.engine.vault.as_mut().unwrap().membership;
+    let grant = AddMember { peer, role: SyncRole::Member, name: String::new() };
+    membership.add_member(&keypair, grant, hlc).unwrap().encoded().clone()
+}
+
+/// Gives an operation to a device as if its app had.
+fn give(device: &mut Device, op: &[u8]) {
+    let mut arrived = Arrived::default();
+    device.engine.take_membership(None, op, &mut arrived).unwrap();
+    device.engine.finish_arrival(arrived);
+    device.take(Input::Tick);
+}
+
+#[test]
+fn commits_that_a_full_quarantine_refused_come_in_the_same_session_once_they_count() {
+    let (mut a, mut b) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    a.init(PolicyKind::Personal);
+    a.admit(&mut b, SyncRole::Member);
+    connect(&mut b, &mut a, LinkId(1));
+    // The commits name two operations of which the first device hears later.
+    let stranger = |seed| Keypair::from_seed(&[seed; 32]).peer_id();
+    let first = grant_in_secret(&mut b, stranger(50));
+    (0..40).for_each(|number| b.write_unasked(id(number), 48_000));
+    let second = grant_in_secret(&mut b, stranger(51));
+    (40..80).for_each(|number| b.write_unasked(id(number), 48_000));
+    talk(&mut a, &mut b);
+    let held = |a: &Device| a.engine.logs.values().map(|log| log.tip.seq).sum::<u64>();
+    let quota = |a: &mut Device| a.explain(None).iter().any(|one| one.reason == Reason::Quota);
+    assert!((10..40).contains(&held(&a)) && quota(&mut a), "{} commits are held", held(&a));
+
+    give(&mut a, &first);
+    talk(&mut a, &mut b);
+    assert!((50..80).contains(&held(&a)) && quota(&mut a), "{} commits are held: what counts and 1 MiB more", held(&a));
+    let waiting = a.engine.logs.values().map(|log| log.waiting_bytes).sum::<u64>();
+    assert!(waiting < QUARANTINE_BYTES + (64 << 10));
+
+    give(&mut a, &second);
+    talk(&mut a, &mut b);
+    assert_eq!((held(&a), quota(&mut a), a.hung_up.len() + b.hung_up.len()), (80, false, 0));
+    let about_b: Vec<_> = a.explain(None).into_iter().filter(|one| one.peer == b.me).collect();
+    assert_eq!(about_b, []);
+}
+
+#[test]
+fn what_is_left_in_a_quarantine_is_measured_again_when_some_of_it_counts() {
+    let (mut a, mut b) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    a.init(PolicyKind::Personal);
+    a.admit(&mut b, SyncRole::Member);
+    connect(&mut b, &mut a, LinkId(1));
+    let stranger = |seed| Keypair::from_seed(&[seed; 32]).peer_id();
+    let first = grant_in_secret(&mut b, stranger(50));
+    (0..15).for_each(|number| b.write_unasked(id(number), 48_000));
+    let _second = grant_in_secret(&mut b, stranger(51));
+    (15..60).for_each(|number| b.write_unasked(id(number), 48_000));
+    talk(&mut a, &mut b);
+    let held = |a: &Device| a.engine.logs.values().map(|log| log.tip.seq).sum::<u64>();
+    let before = held(&a);
+    give(&mut a, &first);
+    talk(&mut a, &mut b);
+    let after = held(&a);
+    assert!(after >= before + 14 && after < 60, "{before} and then {after} commits are held");
+    assert_eq!(a.hung_up, []);
 }
 
 /// Two members with a link; the second has written two commits, of which the first device has heard nothing. Gives their

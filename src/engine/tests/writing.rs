@@ -3,6 +3,7 @@
 use super::*;
 use crate::crdt::FieldValue;
 use crate::engine::local::Draft;
+use crate::engine::log::Original;
 use crate::engine::remote::Arrived;
 use crate::test;
 use crate::types::{Epoch, Event, FieldOp, Hash, LogId, LogName, StandsFor};
@@ -47,4 +48,60 @@ fn of_several_copies_of_a_commit_the_one_of_the_lowest_epoch_counts() {
     }
     let Reply::Entities(found) = a.call(Call::Get { entity_type: None, id: id(1) }).unwrap() else { panic!() };
     assert_eq!(found[0].fields.values().collect::<Vec<_>>(), [&vec![FieldValue::Counter(1)]]);
+}
+
+#[test]
+fn each_original_is_read_once_however_many_copies_wait_for_it() {
+    let mut a = Device::new(1, Tuning::default());
+    a.init(PolicyKind::Personal);
+    (1..=5).for_each(|number| a.write("note", id(number), "x"));
+    let epoch = a.engine.epoch;
+    let name = LogName { entity_type: note(), id: LogId { author: a.me, epoch: Epoch(77) } };
+    let key = a.engine.log_mut(&name).key;
+    let copies = (1..=5).map(|seq| {
+        let ops = vec![FieldOp::Create];
+        let events = vec![Event { entity: id(10 + seq as u8), seen: vec![], ops }];
+        Draft {
+            hlc: a.engine.hlc.tick(a.engine.now),
+            stands_for: Some(StandsFor { epoch, seq, hash: Hash([7; 32]) }),
+            events,
+        }
+    });
+    let copies = copies.collect();
+    a.reads.clear();
+    let mut arrived = Arrived::default();
+    a.engine.commit(key, copies, &mut arrived).unwrap();
+    a.engine.finish_arrival(arrived);
+    // Something else lands while they are read.
+    (0..3).for_each(|_| a.engine.watch_originals());
+    a.take(Input::Tick);
+    let originals = a.reads.iter().filter(|read| matches!(read, Read::Floor { .. })).count();
+    assert_eq!(originals, 5);
+    assert!(a.engine.logs[&key].copies.iter().all(|copy| copy.original == Original::Other));
+}
+
+#[cfg(feature = "text")]
+#[test]
+fn keystrokes_that_follow_each_other_in_a_write_are_one_event_and_other_changes_are_not() {
+    let mut a = Device::new(1, Tuning::default());
+    a.init(PolicyKind::Personal);
+    let body = FieldName::new("body").unwrap();
+    let insert = |at, text: &str| Edit::TextInsert(body.clone(), at, text.into());
+    let change = |number, edit| EntityEdit { id: Some(id(number)), edits: vec![edit] };
+    let set = |title: &str| Edit::Set(FieldName::new("title").unwrap(), title.into());
+    let changes = vec![
+        change(1, insert(0, "a")),
+        change(1, insert(1, "b")),
+        change(1, Edit::TextDelete(body.clone(), 0, 1)),
+        change(2, insert(0, "c")),
+        change(1, insert(1, "d")),
+        change(1, set("x")),
+        change(1, set("y")),
+        change(1, insert(2, "a long text that is pasted, and not typed: it may be as long as an event may be")),
+    ];
+    let Reply::Written(ids) = a.call(Call::Write { entity_type: note(), changes }).unwrap() else { panic!() };
+    assert_eq!((ids.len(), a.status().events), (8, 6));
+    let Reply::Entities(found) = a.call(Call::Get { entity_type: None, id: id(1) }).unwrap() else { panic!() };
+    let Some(FieldValue::Text(text, _)) = found[0].field("body") else { panic!() };
+    assert!(text.starts_with("bda long text"), "{text}");
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{entropy, file};
+use super::file;
 use crate::error::{Error, Result};
+use crate::platform::entropy;
 use crate::types::Keypair;
 
 /// The file in the data folder: a format byte, the 32-byte Ed25519 seed, 8 bytes of checksum.
@@ -17,7 +18,11 @@ const LENGTH: usize = 1 + 32 + 8;
 /// Reads the device's key, or makes one where there is none. Call it with the folder locked.
 ///
 /// It fails on a file that others may read, or that is damaged, and never writes over one: the key *is* the device.
-pub fn load_or_create(folder: &Path) -> Result<Keypair> {
+pub async fn load_or_create(folder: &Path) -> Result<Keypair> {
+    load_or_create_now(folder)
+}
+
+fn load_or_create_now(folder: &Path) -> Result<Keypair> {
     let path = folder.join(FILE);
     match file::read(&path, LENGTH)? {
         Some((bytes, metadata)) => {
@@ -87,25 +92,25 @@ mod tests {
     #[test]
     fn a_key_is_made_once_and_read_back() {
         let folder = tempfile::tempdir().unwrap();
-        let key = load_or_create(folder.path()).unwrap();
-        assert_eq!(load_or_create(folder.path()).unwrap().peer_id(), key.peer_id());
+        let key = load_or_create_now(folder.path()).unwrap();
+        assert_eq!(load_or_create_now(folder.path()).unwrap().peer_id(), key.peer_id());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left over");
         let other = tempfile::tempdir().unwrap();
-        assert_ne!(load_or_create(other.path()).unwrap().peer_id(), key.peer_id());
+        assert_ne!(load_or_create_now(other.path()).unwrap().peer_id(), key.peer_id());
     }
 
     #[test]
     fn a_half_written_key_of_a_crash_is_in_nobodys_way() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("identity.new"), "half").unwrap();
-        let key = load_or_create(folder.path()).unwrap();
-        assert_eq!(load_or_create(folder.path()).unwrap().peer_id(), key.peer_id());
+        let key = load_or_create_now(folder.path()).unwrap();
+        assert_eq!(load_or_create_now(folder.path()).unwrap().peer_id(), key.peer_id());
     }
 
     #[test]
     fn a_damaged_key_is_refused_and_left_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        load_or_create(folder.path()).unwrap();
+        load_or_create_now(folder.path()).unwrap();
         let path = folder.path().join(FILE);
         let good = fs::read(&path).unwrap();
         let mut damages: Vec<Vec<u8>> = (0..good.len())
@@ -118,7 +123,7 @@ mod tests {
         damages.extend([Vec::new(), good[..20].to_vec(), [good.as_slice(), b"x"].concat()]);
         for damage in damages {
             fs::write(&path, &damage).unwrap();
-            let error = load_or_create(folder.path()).unwrap_err();
+            let error = load_or_create_now(folder.path()).unwrap_err();
             assert_eq!(error.code(), ErrorCode::Storage);
             assert!(error.message().contains("identity.key"), "{error}");
             assert_eq!(fs::read(&path).unwrap(), damage);
@@ -130,15 +135,15 @@ mod tests {
     fn a_key_is_private_and_one_that_others_may_read_is_refused() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        load_or_create(folder.path()).unwrap();
+        load_or_create_now(folder.path()).unwrap();
         let path = folder.path().join(FILE);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         for mode in [0o640, 0o604, 0o660] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let error = load_or_create(folder.path()).unwrap_err();
+            let error = load_or_create_now(folder.path()).unwrap_err();
             assert!(error.message().contains(&format!("chmod 600 {}", path.display())), "{error}");
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-        load_or_create(folder.path()).unwrap();
+        load_or_create_now(folder.path()).unwrap();
     }
 }

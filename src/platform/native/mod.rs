@@ -1,6 +1,5 @@
 //! Desktops and servers: files, threads, sockets.
 
-pub mod entropy;
 mod file;
 pub mod keys;
 #[cfg(feature = "p2p")]

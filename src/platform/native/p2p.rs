@@ -1,11 +1,11 @@
-//! libp2p on desktops: QUIC, TCP with Noise and Yamux, mDNS, names from DNS.
+//! libp2p on desktops: QUIC, TCP and WebSocket with Noise and Yamux, circuits through relays, mDNS, names from DNS.
 
 use std::io;
 use std::time::Duration;
 
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{self, Swarm};
-use libp2p::{Multiaddr, SwarmBuilder, identity, mdns, noise, tcp, yamux};
+use libp2p::{Multiaddr, SwarmBuilder, Transport as _, core::upgrade, identity, mdns, noise, tcp, websocket, yamux};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::transport::TransportEvent;
@@ -43,11 +43,8 @@ impl Discovery for Mdns {
 ///
 /// mDNS that does not start is a warning. Fails on a listen address that is none, and on options of later versions.
 pub fn start(keypair: &Keypair, config: &P2pConfig) -> Result<P2pTransport> {
-    if config.enable_dht || config.enable_relay {
-        return Err(Error::new(
-            ErrorCode::Unsupported,
-            "this version has no DHT and no relay; leave enable_dht and enable_relay off",
-        ));
+    if config.enable_dht {
+        return Err(Error::new(ErrorCode::Unsupported, "this version has no DHT; leave enable_dht off"));
     }
     let key = p2p::keypair(keypair)?;
     let (mdns, no_mdns) = match config.enable_mdns.then(|| start_mdns(&key)).transpose() {
@@ -57,8 +54,7 @@ pub fn start(keypair: &Keypair, config: &P2pConfig) -> Result<P2pTransport> {
             (None, Some(Error::new(ErrorCode::Transport, text)))
         }
     };
-    let behaviour = Behaviour::new(&key, Toggle::from(mdns));
-    let (swarm, no_dns) = build(key, behaviour)?;
+    let (swarm, no_dns) = build(key, Toggle::from(mdns))?;
     let sleep = Box::new(|time| Box::pin(tokio::time::sleep(time)) as _);
     let mut transport = P2pTransport::new(swarm, config, sleep)?;
     for warning in [no_mdns, no_dns].into_iter().flatten() {
@@ -72,7 +68,7 @@ fn start_mdns(key: &identity::Keypair) -> io::Result<mdns::tokio::Behaviour> {
     mdns::tokio::Behaviour::new(config, key.public().to_peer_id())
 }
 
-fn build(key: identity::Keypair, behaviour: Behaviour<Mdns>) -> Result<(Swarm<Behaviour<Mdns>>, Option<Error>)> {
+fn build(key: identity::Keypair, mdns: Mdns) -> Result<(Swarm<Behaviour<Mdns>>, Option<Error>)> {
     let failed = |error: &dyn std::fmt::Display| {
         Error::new(ErrorCode::Transport, format!("the network could not be set up: {error}"))
     };
@@ -84,15 +80,21 @@ fn build(key: identity::Keypair, behaviour: Behaviour<Mdns>) -> Result<(Swarm<Be
     let transports = || {
         let tcp = tcp::Config::new().nodelay(true);
         let builder = SwarmBuilder::with_existing_identity(key.clone()).with_tokio();
-        Ok(builder.with_tcp(tcp, noise::Config::new, muxer).map_err(|error| failed(&error))?.with_quic_config(
-            |mut config| {
-                config.max_idle_timeout = QUIC_IDLE_MS;
-                config.keep_alive_interval = Duration::from_secs(QUIC_KEEP_ALIVE_SECONDS);
-                config.max_concurrent_stream_limit = MAX_STREAMS as u32;
-                (config.max_stream_data, config.max_connection_data) = QUIC_WINDOWS;
-                config
-            },
-        ))
+        let builder = builder.with_tcp(tcp, noise::Config::new, muxer).map_err(|error| failed(&error))?;
+        let builder = builder.with_quic_config(|mut config| {
+            config.max_idle_timeout = QUIC_IDLE_MS;
+            config.keep_alive_interval = Duration::from_secs(QUIC_KEEP_ALIVE_SECONDS);
+            config.max_concurrent_stream_limit = MAX_STREAMS as u32;
+            (config.max_stream_data, config.max_connection_data) = QUIC_WINDOWS;
+            config
+        });
+        let noise = noise::Config::new(&key).map_err(|error| failed(&error))?;
+        builder
+            .with_other_transport(|_| {
+                let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
+                websocket::Config::new(tcp).upgrade(upgrade::Version::V1Lazy).authenticate(noise).multiplex(muxer())
+            })
+            .map_err(|error| failed(&error))
     };
     let limits = |config: swarm::Config| {
         config
@@ -101,12 +103,16 @@ fn build(key: identity::Keypair, behaviour: Behaviour<Mdns>) -> Result<(Swarm<Be
     };
     match transports()?.with_dns() {
         Ok(builder) => {
-            let builder = builder.with_behaviour(|_| behaviour).map_err(|error| failed(&error))?;
+            let builder = builder.with_relay_client(noise::Config::new, muxer).map_err(|error| failed(&error))?;
+            let behaviour = |key: &identity::Keypair, relay| Behaviour::new(key, relay, mdns);
+            let builder = builder.with_behaviour(behaviour).map_err(|error| failed(&error))?;
             Ok((builder.with_swarm_config(limits).build(), None))
         }
         // Without a resolver (no readable resolv.conf) addresses of numbers still work.
         Err(error) => {
-            let builder = transports()?.with_behaviour(|_| behaviour).map_err(|error| failed(&error))?;
+            let builder = transports()?.with_relay_client(noise::Config::new, muxer).map_err(|error| failed(&error))?;
+            let behaviour = |key: &identity::Keypair, relay| Behaviour::new(key, relay, mdns);
+            let builder = builder.with_behaviour(behaviour).map_err(|error| failed(&error))?;
             let text = format!("names cannot be resolved, only addresses of numbers work: {error}");
             Ok((builder.with_swarm_config(limits).build(), Some(Error::new(ErrorCode::Transport, text))))
         }

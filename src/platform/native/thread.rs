@@ -23,14 +23,14 @@ pub fn spawn<F: Future<Output = ()>>(name: &str, make: impl FnOnce() -> F + Send
 
 /// Starts a thread, opens something on it, and runs the future that `run` makes of it; answers, when it is open, what
 /// `open` says of it. What is opened never leaves the thread.
-pub async fn spawn_with<T, A: Send + 'static, F: Future<Output = ()>>(
+pub async fn spawn_with<T, A: Send + 'static, O: Future<Output = Result<(T, A)>>, F: Future<Output = ()>>(
     name: &str,
-    open: impl FnOnce() -> Result<(T, A)> + Send + 'static,
+    open: impl FnOnce() -> O + Send + 'static,
     run: impl FnOnce(T) -> F + Send + 'static,
 ) -> Result<A> {
     let (told, opened) = oneshot::channel();
     spawn(name, move || async move {
-        match open() {
+        match open().await {
             Ok((value, answer)) => {
                 // Nobody waits any more: what was opened closes again when `run` finds its other end gone.
                 let _ = told.send(Ok(answer));

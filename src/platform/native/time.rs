@@ -1,6 +1,6 @@
 //! The machine's clocks.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::types::Instant;
 
@@ -26,4 +26,12 @@ impl Clock {
                 .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
         }
     }
+
+    /// Nobody else lives on the engine's thread.
+    pub async fn give_turn(&self) {}
+}
+
+/// Waits so long, or a little longer.
+pub async fn sleep(time: Duration) {
+    tokio::time::sleep(time).await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{Multiaddr, identify, identity, ping};
+use libp2p::{Multiaddr, identify, identity, ping, relay};
 
 use super::streams::Streams;
 use super::{IDENTIFY_PROTOCOL, PING_SECONDS};
@@ -22,12 +22,13 @@ pub struct Behaviour<D: NetworkBehaviour> {
     pub(super) streams: Streams,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
+    pub(super) relay: relay::client::Behaviour,
     pub(super) discovery: D,
 }
 
 impl<D: NetworkBehaviour> Behaviour<D> {
-    /// For a device with this key.
-    pub fn new(key: &identity::Keypair, discovery: D) -> Self {
+    /// For a device with this key; `relay` belongs to the transport that makes circuits.
+    pub fn new(key: &identity::Keypair, relay: relay::client::Behaviour, discovery: D) -> Self {
         let identify = identify::Config::new(IDENTIFY_PROTOCOL.into(), key.public())
             .with_agent_version(concat!("privstack-sync/", env!("CARGO_PKG_VERSION")).into());
         let ping = ping::Config::new()
@@ -37,6 +38,7 @@ impl<D: NetworkBehaviour> Behaviour<D> {
             streams: Streams::default(),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
+            relay,
             discovery,
         }
     }

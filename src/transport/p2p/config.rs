@@ -7,13 +7,14 @@ pub struct P2pConfig {
     pub listen_addr: String,
     /// More of the same. By default TCP beside QUIC, for networks that drop UDP.
     pub extra_listen: Vec<String>,
-    /// Multiaddresses of peers that help to find others; of use with `enable_dht` only.
+    /// Multiaddresses of nodes that help to reach others: with `enable_relay` the relays, 1 to 4, each ending in
+    /// `/p2p/` and the relay's PeerId.
     pub bootstrap_nodes: Vec<String>,
     /// Find peers on the local network, and be found (mDNS).
     pub enable_mdns: bool,
     /// Find peers on the internet (Kademlia). Not in this version: `start` refuses it.
     pub enable_dht: bool,
-    /// Reach peers through a relay. Not in this version: `start` refuses it.
+    /// Keep a place at each relay in `bootstrap_nodes`, and reach through them whoever keeps one there too.
     pub enable_relay: bool,
 }
 

@@ -10,6 +10,7 @@ mod config;
 mod identity;
 mod link;
 mod links;
+mod relays;
 mod streams;
 mod swarm;
 

@@ -22,6 +22,7 @@ use libp2p::{Multiaddr, identify, ping};
 use super::address::{self, AddressBook, MAX_ADDRESSES};
 use super::behaviour::{Behaviour, BehaviourEvent, Discovery};
 use super::links::{Links, Opened};
+use super::relays::Relays;
 use super::streams::StreamEvent;
 use super::{P2pConfig, identity};
 use crate::engine::{LinkId, Via};
@@ -50,6 +51,7 @@ pub struct P2pTransport<D: Discovery> {
     /// Dials of known peers under way, and where they go: a new address is tried beside them at once.
     attempts: HashMap<ConnectionId, (PeerId, Vec<Multiaddr>)>,
     listeners: HashMap<ListenerId, String>,
+    relays: Relays,
     book: AddressBook,
     me: libp2p::PeerId,
     sleep: Sleep,
@@ -90,6 +92,7 @@ impl<D: Discovery> P2pTransport<D> {
             dialling: HashMap::new(),
             attempts: HashMap::new(),
             listeners: HashMap::new(),
+            relays: Relays::new(config)?,
             book: AddressBook::default(),
             me,
             sleep,
@@ -101,6 +104,7 @@ impl<D: Discovery> P2pTransport<D> {
         for text in addresses.filter(|text| !text.trim().is_empty()) {
             transport.listen(text)?;
         }
+        transport.ask_relays();
         Ok(transport)
     }
 
@@ -143,6 +147,12 @@ impl<D: Discovery> P2pTransport<D> {
             Err(TransportError::Other(error)) => self.listen_failed(text.to_owned(), &error),
         }
         Ok(())
+    }
+
+    fn ask_relays(&mut self) {
+        if !self.paused {
+            self.relays.ask(|circuit| self.swarm.listen_on(circuit).ok());
+        }
     }
 
     fn listen_failed(&mut self, address: String, error: &dyn std::error::Error) {
@@ -195,7 +205,7 @@ impl<D: Discovery> P2pTransport<D> {
 
     /// Whether a second has gone by. Nothing is waited for while there is no connection.
     fn poll_second(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.connections.is_empty() {
+        if self.connections.is_empty() && (self.paused || !self.relays.is_waiting()) {
             self.second = None;
             return false;
         }
@@ -205,6 +215,8 @@ impl<D: Discovery> P2pTransport<D> {
         }
         self.second = None;
         self.links.tick();
+        self.relays.tick();
+        self.ask_relays();
         for (id, connection) in &mut self.connections {
             connection.silent += 1;
             let limit = if self.links.has_rival(&connection.peer, *id) { DEAD_TICKS_RIVAL } else { DEAD_TICKS };
@@ -248,7 +260,8 @@ impl<D: Discovery> P2pTransport<D> {
                     self.on_dial_error(peer_id, address, &error);
                 }
             }
-            SwarmEvent::NewListenAddr { address, .. } => {
+            SwarmEvent::NewListenAddr { address, listener_id } => {
+                self.relays.given(listener_id);
                 self.events.push_back(TransportEvent::Listening(self.with_peer(address)));
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
@@ -257,6 +270,13 @@ impl<D: Discovery> P2pTransport<D> {
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
                 for address in addresses {
                     self.events.push_back(TransportEvent::ListenEnded(self.with_peer(address)));
+                }
+                if let Some((relay, seconds)) = self.relays.ended(listener_id) {
+                    let why = reason.err().map_or_else(|| "it ended the place".to_owned(), |error| causes(&error));
+                    let text = format!("no place at the relay: {why}; asking again in {seconds} s");
+                    let error = Error::new(ErrorCode::Unreachable, text);
+                    self.events.push_back(TransportEvent::ListenFailed(relay, error));
+                    return self.ask_relays();
                 }
                 if let (Some(text), Err(error)) = (self.listeners.remove(&listener_id), reason) {
                     self.listen_failed(text, &error);
@@ -277,10 +297,11 @@ impl<D: Discovery> P2pTransport<D> {
     fn on_connected(&mut self, id: ConnectionId, peer: PeerId, endpoint: &ConnectedPoint) {
         let mut remote = endpoint.get_remote_address().clone();
         address::take_peer(&mut remote);
-        let via = address::via(&remote);
+        let via = if endpoint.is_relayed() { Via::Relay } else { address::via(&remote) };
         self.connections
             .insert(id, Connection { peer, remote: remote.clone(), via, opening: None, failed: false, silent: 0 });
-        if endpoint.is_dialer() {
+        // A relay holds no session.
+        if endpoint.is_dialer() && !identity::to_libp2p(&peer).is_ok_and(|peer| self.relays.has(&peer)) {
             self.book.remember(peer, remote);
             // A link that the peer opened meanwhile stays: one stream a pair, opened once.
             if !self.links.is_up(&peer) {
@@ -416,6 +437,7 @@ impl<D: Discovery> P2pTransport<D> {
             }
         }
         addresses.extend(self.book.of(&peer).cloned());
+        addresses.extend(self.relays.circuits());
         let mut seen = std::collections::HashSet::new();
         addresses.retain(|address| seen.insert(address.clone()));
         addresses.truncate(2 * MAX_ADDRESSES);
@@ -484,6 +506,9 @@ impl<D: Discovery> Transport for P2pTransport<D> {
         self.paused = true;
         self.swarm.behaviour_mut().streams.set_paused(true);
         self.links.clear();
+        for listener in self.relays.give_up() {
+            self.swarm.remove_listener(listener);
+        }
         for id in self.connections.keys() {
             self.swarm.close_connection(*id);
         }
@@ -492,6 +517,7 @@ impl<D: Discovery> Transport for P2pTransport<D> {
     fn resume(&mut self) {
         self.paused = false;
         self.swarm.behaviour_mut().streams.set_paused(false);
+        self.ask_relays();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
-use super::row::{seal, unseal};
+use crate::store::row::{seal, unseal};
 use crate::store::{RangeBudget, Read, Row, Rows, Table, WriteOp};
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -187,7 +187,7 @@ pub(super) fn read(db: &Database, read: &Read) -> Result<Rows, redb::Error> {
                 let mut budget = RangeBudget::new(*max_rows, *max_bytes);
                 for row in rows(&transaction, *table)?.range(from.as_slice()..to.as_slice())? {
                     let (key, value) = row?;
-                    let bytes = (key.value().len() + value.value().len()).saturating_sub(super::row::SUM_BYTES);
+                    let bytes = (key.value().len() + value.value().len()).saturating_sub(crate::store::row::SUM_BYTES);
                     if !budget.take(bytes) {
                         break;
                     }

@@ -24,6 +24,7 @@ const PLENTY: u64 = 1 << 40;
 struct TightDisk {
     file: FileBackend,
     room: Room,
+    syncs: Arc<AtomicU64>,
 }
 
 impl TightDisk {
@@ -48,6 +49,7 @@ impl StorageBackend for TightDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
         // Nothing here loses its page cache, so the wait for the disk is left out.
         self.take()
     }
@@ -71,14 +73,20 @@ impl StorageBackend for TightDisk {
 }
 
 fn tight(folder: &Path) -> (DiskStore, Room) {
+    let (store, room, _) = counted(folder);
+    (store, room)
+}
+
+fn counted(folder: &Path) -> (DiskStore, Room, Arc<AtomicU64>) {
     let room = Room::new(PLENTY.into());
-    let shared = room.clone();
+    let syncs: Arc<AtomicU64> = Arc::default();
+    let (shared, count) = (room.clone(), syncs.clone());
     let opener = move |path: &Path| {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let disk = TightDisk { file: FileBackend::new(file)?, room: shared.clone() };
+        let disk = TightDisk { file: FileBackend::new(file)?, room: shared.clone(), syncs: count.clone() };
         Ok(builder().create_with_backend(disk)?)
     };
-    (DiskStore::open_by(folder, None, Box::new(opener)).expect("opens"), room)
+    (DiskStore::open_by(folder, None, Box::new(opener)).expect("opens"), room, syncs)
 }
 
 fn batch(number: u64, durability: Durability) -> WriteBatch {
@@ -136,4 +144,25 @@ fn a_disk_that_fails_at_any_step_leaves_whole_batches_and_works_again() {
     }
     assert!(refused > 5, "the disk failed within the commit: {refused}");
     assert!(refused < 135, "the commit has fewer steps than were tried: {refused}");
+}
+
+#[test]
+fn an_edit_takes_one_sync_and_what_comes_in_bulk_saves_the_walk_through_a_large_file() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let (mut store, _, syncs) = counted(dir.path());
+    // A commit that makes the file longer may sync once more.
+    let synced = |store: &mut DiskStore, bytes: usize| {
+        let counts = (0..4_u64).map(|number| {
+            let before = syncs.load(Ordering::SeqCst);
+            let mut batch = WriteBatch::default();
+            batch.put(Table::Blocks, number.to_be_bytes(), vec![7; bytes]);
+            store.commit_now(batch).expect("there is room");
+            syncs.load(Ordering::SeqCst) - before
+        });
+        counts.min()
+    };
+    assert_eq!((synced(&mut store, 200), synced(&mut store, EDIT_BYTES)), (Some(1), Some(1)), "a small file");
+    synced(&mut store, 9 << 20);
+    assert!(store.used_bytes_now().expect("a size") > WALK_BYTES);
+    assert_eq!((synced(&mut store, 200), synced(&mut store, EDIT_BYTES)), (Some(1), Some(2)), "a large file");
 }

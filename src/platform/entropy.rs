@@ -1,4 +1,4 @@
-//! Randomness from the operating system.
+//! Randomness from the operating system or the browser.
 
 use zeroize::Zeroizing;
 

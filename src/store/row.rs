@@ -1,7 +1,7 @@
 //! The checksum that every stored value ends in.
 
 /// Bytes of checksum after a value.
-pub(super) const SUM_BYTES: usize = 8;
+pub(crate) const SUM_BYTES: usize = 8;
 
 /// The first bytes of BLAKE3 over table, key and value: a value under another key is as wrong as a flipped bit.
 fn sum(table: u8, key: &[u8], value: &[u8]) -> [u8; SUM_BYTES] {
@@ -16,14 +16,14 @@ fn sum(table: u8, key: &[u8], value: &[u8]) -> [u8; SUM_BYTES] {
 }
 
 /// The value as it is stored.
-pub(super) fn seal(table: u8, key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
+pub(crate) fn seal(table: u8, key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
     let sum = sum(table, key, &value);
     value.extend_from_slice(&sum);
     value
 }
 
 /// The value that was put, or `None` where the stored bytes are not what was stored.
-pub(super) fn unseal<'a>(table: u8, key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
+pub(crate) fn unseal<'a>(table: u8, key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
     let (value, found) = stored.split_last_chunk::<SUM_BYTES>()?;
     (sum(table, key, value) == *found).then_some(value)
 }
@@ -31,6 +31,7 @@ pub(super) fn unseal<'a>(table: u8, key: &[u8], stored: &'a [u8]) -> Option<&'a 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test;
 
     #[test]
     fn a_sealed_value_opens_only_unchanged_in_its_place() {

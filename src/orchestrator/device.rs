@@ -1,4 +1,8 @@
-//! The desktop's surroundings: a folder with key and store, libp2p, the machine's clocks and randomness.
+//! A device's surroundings, as its platform has them: key and store, libp2p, clocks and randomness.
+
+use std::time::Duration;
+
+use zeroize::Zeroizing;
 
 use super::config::OrchestratorConfig;
 use super::handle::OrchestratorHandle;
@@ -6,10 +10,10 @@ use super::runner::SyncOrchestrator;
 use super::store_driver::{drive_store, store_channel};
 use super::world::{Opened, World};
 use crate::error::Result;
-use crate::platform::native::{entropy, keys, p2p, store::DiskStore, thread, time::Clock};
+use crate::platform::entropy;
+use crate::platform::host::{keys, p2p, store, thread, time};
 use crate::policy::PolicyKind;
 use crate::types::{Instant, Keypair};
-use zeroize::Zeroizing;
 
 /// An orchestrator for one person's devices: every member reads all types. It returns at once and touches no disk;
 /// [`super::SyncCommand::Start`] opens. A failed start is the first event, and the answer to every call.
@@ -25,7 +29,7 @@ pub fn create_enterprise_orchestrator(config: OrchestratorConfig) -> Orchestrato
 }
 
 fn create(config: OrchestratorConfig, policy: PolicyKind) -> OrchestratorHandle {
-    let world = Desktop { config: config.clone(), clock: Clock::new() };
+    let world = Device { config: config.clone(), clock: time::Clock::new() };
     let (orchestrator, handle) = SyncOrchestrator::new(world, config, policy);
     if let Err(error) = thread::spawn("privstack-engine", move || orchestrator.run()) {
         handle.has_no_thread(error);
@@ -33,29 +37,28 @@ fn create(config: OrchestratorConfig, policy: PolicyKind) -> OrchestratorHandle 
     handle
 }
 
-struct Desktop {
+struct Device {
     config: OrchestratorConfig,
-    clock: Clock,
+    clock: time::Clock,
 }
 
-impl World for Desktop {
+impl World for Device {
     type Transport = p2p::P2pTransport;
 
     async fn open(&mut self) -> Result<Opened> {
-        let folder = self.config.db_path.clone();
-        let path = folder.clone();
+        let path = self.config.db_path.clone();
         // The store first: it holds the folder's lock while the key is read or made.
-        let (store, end) = store_channel();
-        let open = move || {
-            let store = DiskStore::open(&path)?;
+        let (link, end) = store_channel();
+        let open = move || async move {
+            let store = store::open(&path).await?;
             let mark = store.instance_mark();
             Ok((store, mark))
         };
         let instance_mark = thread::spawn_with("privstack-store", open, |store| drive_store(store, end)).await?;
-        match keys::load_or_create(&folder) {
-            Ok(keypair) => Ok(Opened { keypair, instance_mark, store }),
+        match keys::load_or_create(&self.config.db_path).await {
+            Ok(keypair) => Ok(Opened { keypair, instance_mark, store: link }),
             Err(error) => {
-                store.close().await;
+                link.close().await;
                 Err(error)
             }
         }
@@ -73,7 +76,11 @@ impl World for Desktop {
     }
 
     async fn sleep(&self, micros: u64) {
-        tokio::time::sleep(std::time::Duration::from_micros(micros)).await;
+        time::sleep(Duration::from_micros(micros)).await;
+    }
+
+    async fn give_turn(&self) {
+        self.clock.give_turn().await;
     }
 
     fn entropy(&self) -> Result<Zeroizing<[u8; 32]>> {

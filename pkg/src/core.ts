@@ -1,0 +1,52 @@
+// The exported class of the wasm module, as the facade uses it.
+
+/** A wish, by its name: `["set", field, value]`, `["type", field, at, text]` … */
+export type Edit = readonly [name: string, ...rest: unknown[]];
+export type EntityChange = readonly [id: string, edits: readonly Edit[]];
+
+/** What an entity shows: `null` where there is none, `undefined` where that is not known (yet). */
+export type Raw =
+  | { readonly deleted: boolean; readonly registers: Record<string, unknown>; readonly counters: Record<string, number>; readonly sets: Record<string, readonly unknown[]> }
+  | null | undefined;
+
+export interface TextChange { readonly at: number; readonly gone: number; readonly new: string }
+
+export type News =
+  | { kind: "welcome" | "saved" }
+  | { kind: "entities" | "fetched"; type: string; ids: string[] }
+  | { kind: "ready"; type: string }
+  | { kind: "text"; type: string; id: string; field: string; changes: TextChange[]; update?: Uint8Array }
+  | { kind: "answer"; number: number; value: unknown; error?: unknown }
+  | { kind: "failed"; type: string; ids: string[]; error: unknown }
+  | { kind: "notice"; type: "peerConnected" | "peerDisconnected" | "syncCompleted" | "pairingCompleted" | "syncError"; peer: string; error?: unknown }
+  | { kind: "changed"; peer: string; ids: string[] };
+
+export interface Core {
+  device(): string | undefined;
+  leads(): boolean;
+  unsaved(): number;
+  newId(): string;
+  write(type: string, changes: readonly EntityChange[]): void;
+  read(type: string, id: string): Raw;
+  ids(type: string): string[];
+  watch(type: string): void;
+  fetch(type: string, id: string): void;
+  text(type: string, id: string, field: string): string;
+  watchText(type: string, id: string, field: string): void;
+  unwatchText(type: string, id: string, field: string): void;
+  textClient(): number;
+  encodeText(type: string, id: string, field: string, since?: Uint8Array): Uint8Array;
+  ask(name: string, argument?: unknown): number;
+  forget(number: number): void;
+  setRelays(relays: readonly string[]): void;
+  settle(): number;
+  close(): Promise<void>;
+}
+
+export interface CoreOptions {
+  name: string;
+  deviceName: string;
+  memory: boolean;
+  single: boolean;
+  relays: string[];
+}

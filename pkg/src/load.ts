@@ -1,0 +1,78 @@
+import type { OpenOptions } from "./contract.js";
+import type { Core, CoreOptions, News } from "./core.js";
+import { SyncError } from "./errors.js";
+import init, * as glue from "../wasm/privstack_sync.js";
+
+/** The wasm module's exports. */
+export interface Module {
+  Core: { open(options: CoreOptions, told: (news: News[]) => void, network?: unknown): Promise<Core> };
+  TestNetwork: new () => TestNetwork;
+  BackupWriter: new () => { start(): Uint8Array; part(items: Uint8Array[]): Uint8Array; end(): Uint8Array; free(): void };
+  backupParts(bytes: Uint8Array): Uint8Array[][];
+}
+
+export interface TestNetwork {
+  share(): TestNetwork;
+  cut(one: string, other: string): void;
+  heal(one: string, other: string): void;
+}
+
+type Source = NonNullable<OpenOptions<any>["wasm"]>;
+
+let fallback: () => Source | Promise<Source> = () => {
+  throw new SyncError("unsupported", "no wasm was given; import \"@privstack/sync\" or \"@privstack/sync/inline\"");
+};
+
+/** Where the wasm comes from when an app does not say. */
+export function wasmFrom(source: () => Source | Promise<Source>): void {
+  fallback = source;
+}
+
+let loading: Promise<Module> | undefined;
+
+/** Loads the module, once a page. */
+export function load(given: Source | undefined): Promise<Module> {
+  loading ??= start(given).catch(error => {
+    loading = undefined; // the next `open` tries again
+    throw error;
+  });
+  return loading;
+}
+
+async function start(given: Source | undefined): Promise<Module> {
+  if (typeof WebAssembly !== "object") {
+    throw new SyncError("unsupported", "this browser has no WebAssembly; use a current one");
+  }
+  try {
+    const source = await readable(given ?? (await fallback()));
+    await init({ module_or_path: source });
+  } catch (error) {
+    if (error instanceof SyncError) throw error;
+    throw new SyncError(
+      "unsupported",
+      `the wasm of @privstack/sync could not be loaded (${error instanceof Error ? error.message : String(error)}); ` +
+        "serve the .wasm file beside your bundle and give its address as `wasm`, or import \"@privstack/sync/inline\"; " +
+        "a Content-Security-Policy has to allow 'wasm-unsafe-eval'",
+      { cause: error },
+    );
+  }
+  return glue as unknown as Module;
+}
+
+/** Node's `fetch` reads no files. */
+async function readable(source: Source): Promise<Source> {
+  const address = source instanceof URL ? source : typeof source === "string" ? asUrl(source) : undefined;
+  if (address?.protocol !== "file:") return source;
+  const process = (globalThis as { process?: { getBuiltinModule?(name: string): any } }).process;
+  const name = "node:fs/promises";
+  const files = process?.getBuiltinModule?.(name) ?? (await import(/* @vite-ignore */ /* webpackIgnore: true */ name));
+  return files.readFile(address);
+}
+
+function asUrl(text: string): URL | undefined {
+  try {
+    return new URL(text);
+  } catch {
+    return undefined;
+  }
+}

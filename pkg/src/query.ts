@@ -1,0 +1,128 @@
+import type { Query } from "./contract.js";
+import { invalid } from "./errors.js";
+import { LiveValue } from "./live.js";
+import { same } from "./schema.js";
+
+/** An entity, whatever its schema. */
+export type AnyEntity = { readonly id: string } & Record<string, unknown>;
+type AnyQuery = Query<any, any>;
+
+/** What a query needs of its collection. */
+export interface Source {
+  /** All entities that are not deleted, in the order of their ids. */
+  everything(): readonly AnyEntity[];
+  peek(id: string): AnyEntity | undefined;
+  /** Grows with each change. */
+  readonly version: number;
+  whenReady(): Promise<void>;
+  /** Tells the query of changes, until it is let go. */
+  hold(query: QueryLive): void;
+  release(query: QueryLive): void;
+}
+
+/** The entities that a query picks. While somebody watches, a change that touches none of them costs one comparison. */
+export class QueryLive extends LiveValue<readonly AnyEntity[]> {
+  readonly #source: Source;
+  readonly #query: AnyQuery;
+  readonly #matches: (entity: AnyEntity) => boolean;
+  readonly #order: ((a: AnyEntity, b: AnyEntity) => number) | undefined;
+  #picked = new Map<string, AnyEntity>();
+  #rows: readonly AnyEntity[] = Object.freeze([]);
+  /** The collection's version that `#picked` stands for. */
+  #version = -1;
+
+  constructor(source: Source, query: AnyQuery = {}) {
+    super();
+    this.#source = source;
+    this.#query = query;
+    for (const [name, value] of Object.entries({ limit: query.limit, offset: query.offset })) {
+      if (value !== undefined && !(Number.isInteger(value) && value >= 0)) throw invalid(`${name} is a whole number from 0`);
+    }
+    this.#matches = matcher(query.where);
+    this.#order = order(query.orderBy as string | undefined);
+  }
+
+  get current(): readonly AnyEntity[] {
+    if (this.#version !== this.#source.version) this.#pickAll();
+    return this.#rows;
+  }
+
+  protected override start(): void {
+    this.#source.hold(this);
+    this.#pickAll();
+  }
+
+  protected override stop(): void {
+    this.#source.release(this);
+  }
+
+  protected override ready(): Promise<void> {
+    return this.#source.whenReady();
+  }
+
+  /** These entities read otherwise; all of them: `undefined`. */
+  touched(ids: readonly string[] | undefined): void {
+    if (ids === undefined) {
+      this.#pickAll();
+    } else {
+      let changed = false;
+      for (const id of ids) {
+        const entity = this.#source.peek(id);
+        const before = this.#picked.get(id);
+        const after = entity !== undefined && this.#matches(entity) ? entity : undefined;
+        if (before === after) continue;
+        changed = true;
+        if (after) this.#picked.set(id, after);
+        else this.#picked.delete(id);
+      }
+      this.#version = this.#source.version;
+      if (changed) this.#arrange();
+    }
+    this.notify();
+  }
+
+  #pickAll(): void {
+    this.#picked = new Map();
+    for (const entity of this.#source.everything()) {
+      if (this.#matches(entity)) this.#picked.set(entity.id, entity);
+    }
+    this.#version = this.#source.version;
+    this.#arrange();
+  }
+
+  #arrange(): void {
+    const byId = (a: AnyEntity, b: AnyEntity) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+    const by = this.#order;
+    let rows = [...this.#picked.values()].sort(by ? (a, b) => by(a, b) || byId(a, b) : byId);
+    const offset = this.#query.offset ?? 0;
+    if (offset > 0 || this.#query.limit !== undefined) {
+      rows = rows.slice(offset, this.#query.limit === undefined ? undefined : offset + this.#query.limit);
+    }
+    const old = this.#rows;
+    if (rows.length === old.length && rows.every((row, at) => row === old[at])) return;
+    this.#rows = Object.freeze(rows);
+  }
+}
+
+function matcher(where: AnyQuery["where"]): (entity: AnyEntity) => boolean {
+  if (where === undefined) return () => true;
+  if (typeof where === "function") return where as (entity: AnyEntity) => boolean;
+  const wanted = Object.entries(where);
+  return entity => wanted.every(([name, value]) => same(entity[name], value));
+}
+
+function order(by: string | undefined): ((a: AnyEntity, b: AnyEntity) => number) | undefined {
+  if (by === undefined) return undefined;
+  const down = by.startsWith("-");
+  const name = down ? by.slice(1) : by;
+  return (a, b) => (down ? -1 : 1) * compare(a[name], b[name]);
+}
+
+/** Nothing comes last; numbers, dates and booleans by their size, whatever else by its text. */
+function compare(a: unknown, b: unknown): number {
+  if (a === undefined || b === undefined) return Number(a === undefined) - Number(b === undefined);
+  const [x, y] = [a, b].map(value => (value instanceof Date || typeof value === "boolean" ? Number(value) : value));
+  if (typeof x === "number" && typeof y === "number") return x - y;
+  const [left, right] = [String(x), String(y)];
+  return left < right ? -1 : left > right ? 1 : 0;
+}

@@ -1,0 +1,364 @@
+import type {
+  Abortable, AuditEntry, Collection, Device, EntityId, NotSynced, OpenOptions, Pairing, Peer, PeerId, Policy, PolicyControl,
+  Schema, Store, SyncEvent, SyncReport, SyncRole, SyncStatus,
+} from "./contract.js";
+import { CollectionOf, typed } from "./collection.js";
+import { Engine, type Listener } from "./engine.js";
+import { closed, invalid, SyncError, unsupported } from "./errors.js";
+import { asyncDispose, LiveCell, NoValue } from "./live.js";
+import { load, type Module } from "./load.js";
+import { Relays } from "./relays.js";
+
+/** How long news may gather before `status` and `peers` ask the engine. */
+const GATHER_MS = 30;
+/** How often a relay is asked who it is, until it answers. */
+const ASK_RELAYS_MS = 15_000;
+
+/** What the engine says of itself. */
+interface EngineStatus {
+  paused: boolean; online: number; syncing: number; unsaved: number; unsent: number;
+  lastSync?: number | null; clockOffset?: number | null;
+}
+interface EnginePeer { id: string; name: string; online: boolean; via?: Peer["via"]; lastSeen?: number | null; behind: number; ahead: number }
+interface EngineReason { id: string; peer: string; reason: NotSynced["reason"]; commits: number }
+
+const NO_STATUS: SyncStatus = Object.freeze({
+  state: "offline", unsaved: 0, unsent: 0, lastSync: null,
+  storage: Object.freeze({ used: 0, quota: 0, persistent: false }),
+  tab: "follower", clockOffset: null, misfits: 0,
+});
+
+export class StoreOf<S extends Schema> implements Store<S>, Listener {
+  readonly device: Device;
+  readonly pairing: Pairing;
+  readonly cloud: Store<S>["cloud"];
+  readonly policy: PolicyControl;
+  readonly #engine: Engine;
+  readonly #module: Module;
+  readonly #inMemory: boolean;
+  readonly #collections = new Map<string, CollectionOf>();
+  readonly #status: LiveCell<SyncStatus>;
+  readonly #peers: LiveCell<readonly Peer[]>;
+  #gathering: ReturnType<typeof setTimeout> | undefined;
+  #asking = false;
+  #stirredMeanwhile = false;
+
+  constructor(engine: Engine, module: Module, options: OpenOptions<S>, deviceName: string) {
+    this.#engine = engine;
+    this.#module = module;
+    this.#inMemory = options.storage === "memory";
+    this.device = Object.freeze({ id: engine.device, name: deviceName, platform: "web" });
+    for (const [type, fields] of Object.entries(options.schema)) {
+      this.#collections.set(type, new CollectionOf(engine, type, fields));
+    }
+    const look = () => this.stirred();
+    this.#status = new LiveCell<SyncStatus>(Object.freeze({ ...NO_STATUS, tab: engine.core.leads() ? "leader" : "follower" }), look);
+    this.#peers = new LiveCell<readonly Peer[]>(Object.freeze([]), look);
+    this.pairing = Object.freeze({
+      offer: async () => { throw unsupported("pairing by code"); },
+      join: async () => { throw unsupported("pairing by code"); },
+      unlock: async () => { throw unsupported("pairing by code"); },
+    });
+    this.cloud = Object.freeze({
+      connect: async () => { throw unsupported("cloud storage"); },
+      setToken: () => { throw unsupported("cloud storage"); },
+      disconnect: async () => { throw unsupported("cloud storage"); },
+    });
+    this.policy = new NoPolicy();
+    engine.listener = this;
+    this.stirred();
+  }
+
+  get peers(): LiveCell<readonly Peer[]> {
+    return this.#peers;
+  }
+
+  get status(): LiveCell<SyncStatus> {
+    return this.#status;
+  }
+
+  collection<K extends keyof S & string>(type: K): Collection<S, K> {
+    const collection = this.#collections.get(type);
+    if (!collection) throw invalid(`the schema has no type \`${type}\``);
+    return typed<S, K>(collection);
+  }
+
+  batch<R>(write: (tx: Pick<Store<S>, "collection">) => R): R {
+    return this.#engine.batch(() => write(this));
+  }
+
+  // ---- the vault ----------------------------------------------------------------------------------------------------
+
+  invite(peer: PeerId, role: SyncRole = "member"): Promise<string> {
+    return this.#engine.ask<string>("invite", { peer, role });
+  }
+
+  async join(invite: string): Promise<void> {
+    await this.#engine.saved();
+    await this.#engine.ask<void>("join", invite);
+  }
+
+  async recoveryWords(): Promise<readonly string[] | null> {
+    const words = await this.#engine.ask<string | null>("words");
+    return words === null ? null : Object.freeze(words.split(" "));
+  }
+
+  recoverySaved(): Promise<void> {
+    return this.#engine.ask<void>("wordsSaved");
+  }
+
+  // ---- syncing ------------------------------------------------------------------------------------------------------
+
+  events(options: Abortable & { history?: number } = {}): AsyncIterable<SyncEvent> {
+    return this.#engine.events(options.signal, options.history ?? 0);
+  }
+
+  async syncNow(options: Abortable & { peer?: PeerId } = {}): Promise<SyncReport> {
+    const start = performance.now();
+    const moved = await this.#engine.ask<{ sent: number; received: number }>("sync", options.peer, options.signal);
+    return { ...moved, millis: Math.round(performance.now() - start) };
+  }
+
+  pause(): void {
+    this.#tell("pause");
+  }
+
+  resume(): void {
+    this.#tell("resume");
+  }
+
+  #tell(what: string): void {
+    if (this.#engine.isClosed) throw closed();
+    this.#engine.ask<void>(what).then(() => this.stirred(), () => {});
+  }
+
+  async settled(level: "disk" | "peer" | "cloud" = "disk", options: Abortable = {}): Promise<void> {
+    if (level === "cloud") throw unsupported("cloud storage");
+    await this.#engine.saved(options.signal);
+    if (level === "peer") await this.#engine.ask<void>("settled", "peer", options.signal);
+  }
+
+  async explain(id?: EntityId): Promise<readonly NotSynced[]> {
+    await this.#engine.saved();
+    const reasons = await this.#engine.ask<EngineReason[]>("explain", id);
+    return reasons.map(({ id, peer, reason, commits }) => ({ id, peer, reason, commits }));
+  }
+
+  async digest(): Promise<string> {
+    await this.#engine.saved();
+    return this.#engine.ask<string>("digest");
+  }
+
+  // ---- backup -------------------------------------------------------------------------------------------------------
+
+  async export(): Promise<Blob> {
+    await this.#engine.saved();
+    const writer = new this.#module.BackupWriter();
+    try {
+      const parts = [writer.start()];
+      let after: Uint8Array | undefined;
+      do {
+        const part: { items: Uint8Array[]; next?: Uint8Array } = await this.#engine.ask("backup", after);
+        parts.push(writer.part(part.items));
+        after = part.next;
+      } while (after);
+      parts.push(writer.end());
+      return new Blob(parts as BlobPart[], { type: "application/octet-stream" });
+    } finally {
+      writer.free();
+    }
+  }
+
+  async import(backup: Blob): Promise<void> {
+    const bytes = new Uint8Array(await backup.arrayBuffer());
+    let parts: Uint8Array[][];
+    try {
+      parts = this.#module.backupParts(bytes);
+    } catch (error) {
+      throw invalid(error instanceof Error ? error.message : String(error));
+    }
+    for (const items of parts) {
+      if (items.length > 0) await this.#engine.ask<void>("restore", items);
+    }
+  }
+
+  async persisted(): Promise<boolean> {
+    if (this.#inMemory) return false;
+    const storage = globalThis.navigator?.storage;
+    return (await storage?.persisted?.()) || (await storage?.persist?.()) || false;
+  }
+
+  close(): Promise<void> {
+    clearTimeout(this.#gathering);
+    return this.#engine.close();
+  }
+
+  async [asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  // ---- for tests ----------------------------------------------------------------------------------------------------
+
+  /** Keeps a link to this address wanted. */
+  dial(address: string): Promise<void> {
+    return this.#engine.ask<void>("dial", address);
+  }
+
+  /** Resolves with the next event, or after a while. */
+  async nextEvent(): Promise<void> {
+    const events = this.#engine.events(AbortSignal.timeout(200), 0);
+    for await (const _ of events) return;
+  }
+
+  // ---- news ---------------------------------------------------------------------------------------------------------
+
+  entities(type: string, ids: readonly string[]): void {
+    this.#collections.get(type)?.changed(ids);
+  }
+
+  fetched(type: string, ids: readonly string[]): void {
+    this.#collections.get(type)?.fetched(ids);
+  }
+
+  ready(type: string): void {
+    this.#collections.get(type)?.everythingCame();
+  }
+
+  stirred(): void {
+    if (this.#engine.isClosed) return;
+    this.#stirredMeanwhile = true;
+    this.#status.set(this.#with({}));
+    this.#gathering ??= setTimeout(() => {
+      this.#gathering = undefined;
+      void this.#look();
+    }, GATHER_MS);
+  }
+
+  /** The status with what this tab knows by itself. */
+  #with(more: Partial<SyncStatus>): SyncStatus {
+    const before = this.#status.current;
+    let misfits = 0;
+    for (const collection of this.#collections.values()) misfits += collection.misfits;
+    const now: SyncStatus = {
+      ...before, unsaved: this.#engine.core.unsaved(), tab: this.#engine.core.leads() ? "leader" : "follower", misfits, ...more,
+    };
+    return JSON.stringify(now) === JSON.stringify(before) ? before : Object.freeze(now);
+  }
+
+  /** Asks the engine; what is stirred meanwhile is asked for once more. */
+  async #look(): Promise<void> {
+    if (this.#asking) return;
+    this.#asking = true;
+    try {
+      while (this.#stirredMeanwhile && !this.#engine.isClosed) {
+        this.#stirredMeanwhile = false;
+        const [status, peers, storage] = await Promise.all([
+          this.#engine.ask<EngineStatus>("status"), this.#engine.ask<EnginePeer[]>("peers"), this.#storage(),
+        ]);
+        if (this.#engine.isClosed) return;
+        const state = status.paused ? "paused" : status.online === 0 ? "offline" : status.syncing > 0 ? "syncing" : "idle";
+        this.#status.set(this.#with({
+          state, unsaved: Math.max(this.#engine.core.unsaved(), status.unsaved),
+          unsent: status.unsent + this.#engine.core.unsaved(),
+          lastSync: status.lastSync == null ? null : new Date(status.lastSync),
+          clockOffset: status.clockOffset ?? null, storage,
+        }));
+        this.#tellPeers(peers);
+      }
+    } catch (error) {
+      if (!(error instanceof SyncError)) throw error; // closed, or the engine is being opened again: it stirs when it is
+    } finally {
+      this.#asking = false;
+    }
+  }
+
+  async #storage(): Promise<SyncStatus["storage"]> {
+    if (this.#inMemory) return NO_STATUS.storage;
+    try {
+      const storage = globalThis.navigator?.storage;
+      const [estimate, persistent] = await Promise.all([storage?.estimate?.(), storage?.persisted?.()]);
+      return Object.freeze({ used: estimate?.usage ?? 0, quota: estimate?.quota ?? 0, persistent: persistent ?? false });
+    } catch {
+      return NO_STATUS.storage; // private windows of some browsers say nothing
+    }
+  }
+
+  #tellPeers(told: readonly EnginePeer[]): void {
+    const before = new Map(this.#peers.current.map(peer => [peer.id, peer] as const));
+    const peers = told.map(peer => {
+      const now: Peer = Object.freeze({
+        id: peer.id, name: peer.name || `…${peer.id.slice(-6)}`, platform: "desktop",
+        state: peer.online ? "online" : "offline", via: peer.online ? (peer.via ?? null) : null,
+        lastSeen: peer.lastSeen == null ? null : new Date(peer.lastSeen), behind: peer.behind, ahead: peer.ahead,
+        rename: async (name: string) => {
+          await this.#engine.ask<void>("rename", { peer: peer.id, name });
+          this.stirred();
+        },
+        revoke: async () => { throw unsupported("removing a device"); },
+      } satisfies Peer);
+      const known = before.get(peer.id);
+      return known && JSON.stringify(known) === JSON.stringify(now) ? known : now;
+    });
+    const old = this.#peers.current;
+    if (peers.length !== old.length || peers.some((peer, at) => peer !== old[at])) this.#peers.set(Object.freeze(peers));
+  }
+}
+
+class NoPolicy extends NoValue<Policy> implements PolicyControl {
+  readonly audit = new NoValue<readonly AuditEntry[]>(() => unsupported("the audit log"));
+
+  constructor() {
+    super(() => unsupported("policy"));
+  }
+
+  set(): Promise<void> {
+    return Promise.reject(unsupported("policy"));
+  }
+}
+
+/** Opens a store; `network` is for tests. */
+export async function openStore<S extends Schema>(options: OpenOptions<S>, network?: unknown): Promise<StoreOf<S>> {
+  const { name, signal } = options;
+  if (typeof name !== "string" || name === "") throw invalid("open: give the store a `name`");
+  if (typeof options.schema !== "object" || options.schema === null) throw invalid("open: give the store a `schema`, made by `schema({ … })`");
+  for (const [option, what] of [["iceServers", "WebRTC"], ["cloud", "cloud storage"], ["policy", "policy"], ["passphrase", "sealing by a passphrase"]] as const) {
+    if (options[option] !== undefined) throw unsupported(`open: \`${option}\` (${what})`);
+  }
+  signal?.throwIfAborted();
+  const inMemory = options.storage === "memory";
+  if (!inMemory && typeof indexedDB === "undefined") {
+    throw new SyncError("unsupported", "there is no IndexedDB here (as in Node); open the store with `storage: \"memory\"`");
+  }
+  if (globalThis.isSecureContext === false) {
+    throw new SyncError("insecure_context", "browsers keep keys and locks for secure pages only: serve this page over https:// or from localhost");
+  }
+  const relays = new Relays(options.relays ?? []);
+  // A relay that nobody has asked yet may be asked while the module loads; the store opens without an answer too.
+  const [module] = await Promise.all([load(options.wasm), relays.isComplete ? undefined : relays.ask()]);
+  const deviceName = options.deviceName ?? "browser";
+  const engine = await Engine.open(module, {
+    name, deviceName, memory: inMemory, single: options.tabs === "single",
+    relays: [...relays.known],
+  }, network);
+  const store = new StoreOf<S>(engine, module, options, deviceName);
+  if (!relays.isComplete) askRelays(engine, relays);
+  if (signal?.aborted) {
+    await store.close();
+    throw new SyncError("aborted", "the store was not opened: the call was given up", { retryable: true, cause: signal.reason });
+  }
+  return store;
+}
+
+/** Asks relays who they are until all have said so; each that has is used from then on. */
+function askRelays(engine: Engine, relays: Relays): void {
+  const ask = async () => {
+    if (!engine.isClosed && (await relays.ask()) && !engine.isClosed) engine.core.setRelays(relays.known);
+    if (engine.isClosed || relays.isComplete) stop();
+  };
+  const timer = setInterval(ask, ASK_RELAYS_MS);
+  globalThis.addEventListener?.("online", ask);
+  const stop = () => {
+    clearInterval(timer);
+    globalThis.removeEventListener?.("online", ask);
+  };
+}

@@ -1,0 +1,2 @@
+/** The wasm in base64; `scripts/npm-package` writes the module. */
+export declare const WASM: string;

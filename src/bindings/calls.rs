@@ -1,0 +1,152 @@
+//! Questions and news as plain objects.
+
+use js_sys::{Array, Uint8Array};
+use serde::Serialize;
+use wasm_bindgen::{JsCast, JsValue};
+
+use super::convert::{get, ids_to_js, object, to_error};
+use crate::error::{Error, ErrorCode, Result};
+use crate::tabs::{Answer, Ask, AskLevel, Notice, Update};
+use crate::types::{EntityId, PeerId};
+
+/// A question by its name.
+pub fn ask_from_js(name: &str, argument: &JsValue) -> Result<Ask> {
+    let text = |value: &JsValue| value.as_string().ok_or_else(|| Error::invalid(format!("{name}: text is missing")));
+    let peer = |value: &JsValue| text(value)?.parse::<PeerId>();
+    let id = |value: &JsValue| Ok::<_, Error>(text(value)?.parse::<EntityId>()?.0);
+    let given = !argument.is_undefined() && !argument.is_null();
+    Ok(match name {
+        "status" => Ask::Status,
+        "peers" => Ask::Peers,
+        "explain" => Ask::Explain(given.then(|| id(argument)).transpose()?),
+        "digest" => Ask::Digest,
+        "settled" => Ask::Settled(if text(argument)? == "peer" { AskLevel::Peer } else { AskLevel::Disk }),
+        "sync" => Ask::Sync(given.then(|| peer(argument)).transpose()?),
+        "pause" => Ask::Pause,
+        "resume" => Ask::Resume,
+        "invite" => {
+            let role = serde_wasm_bindgen::from_value(get(argument, "role"))
+                .map_err(|_| Error::invalid("a role is admin, member or readOnly"))?;
+            Ask::Invite(peer(&get(argument, "peer"))?, role)
+        }
+        "join" => Ask::Join(text(argument)?),
+        "history" => Ask::History(id(argument)?),
+        "backup" => Ask::Backup(argument.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec)),
+        "restore" => {
+            let items = argument.dyn_ref::<Array>().map(Array::to_vec).unwrap_or_default();
+            let items = items.iter().filter_map(|item| item.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec));
+            Ask::Restore(items.collect())
+        }
+        "words" => Ask::Words,
+        "wordsSaved" => Ask::WordsSaved,
+        "rename" => Ask::Rename(peer(&get(argument, "peer"))?, text(&get(argument, "name"))?),
+        "dial" => Ask::Dial(text(argument)?),
+        _ => return Err(Error::new(ErrorCode::Unsupported, format!("{name}: no such question"))),
+    })
+}
+
+fn to_js(value: &impl Serialize) -> JsValue {
+    // Plain structs of numbers and texts: nothing in them fails.
+    value.serialize(&serde_wasm_bindgen::Serializer::json_compatible()).unwrap_or_default()
+}
+
+fn answer_to_js(answer: &Answer) -> JsValue {
+    match answer {
+        Answer::Done => JsValue::UNDEFINED,
+        Answer::Status(status) => to_js(status),
+        Answer::Peers(peers) => to_js(peers),
+        Answer::NotSynced(reasons) => to_js(reasons),
+        Answer::Text(text) => text.as_str().into(),
+        Answer::History(changes) => to_js(changes),
+        Answer::Synced(sent, received) => {
+            object([("sent", (*sent as f64).into()), ("received", (*received as f64).into())])
+        }
+        Answer::Backup(items, next) => {
+            let bytes = |bytes: &Vec<u8>| JsValue::from(Uint8Array::from(bytes.as_slice()));
+            let items: Array = items.iter().map(bytes).collect();
+            object([("items", items.into()), ("next", next.as_ref().map_or(JsValue::UNDEFINED, bytes))])
+        }
+        Answer::Words(words) => words.as_deref().map_or(JsValue::NULL, JsValue::from_str),
+    }
+}
+
+fn result_to_js(number: u64, result: &Result<JsValue>) -> JsValue {
+    let (value, error) = match result {
+        Ok(value) => (value.clone(), JsValue::UNDEFINED),
+        Err(error) => (JsValue::UNDEFINED, to_error(error)),
+    };
+    object([("kind", "answer".into()), ("number", (number as f64).into()), ("value", value), ("error", error)])
+}
+
+fn notice_to_js(notice: &Notice) -> JsValue {
+    let (name, peer) = match notice {
+        Notice::Connected(peer) => ("peerConnected", peer),
+        Notice::Disconnected(peer) => ("peerDisconnected", peer),
+        Notice::Synced(peer) => ("syncCompleted", peer),
+        Notice::Paired(peer) => ("pairingCompleted", peer),
+        Notice::Failed(peer, ..) => ("syncError", peer),
+    };
+    let error = match notice {
+        Notice::Failed(_, code, text) => to_error(&Error::new(ErrorCode::from_byte(*code), text)),
+        _ => JsValue::UNDEFINED,
+    };
+    object([("kind", "notice".into()), ("type", name.into()), ("peer", peer.to_string().into()), ("error", error)])
+}
+
+/// News for the facade.
+pub fn update_to_js(update: &Update) -> JsValue {
+    match update {
+        Update::Welcome => object([("kind", "welcome".into())]),
+        Update::Entities(entity_type, ids) => {
+            object([("kind", "entities".into()), ("type", entity_type.as_str().into()), ("ids", ids_to_js(ids))])
+        }
+        Update::Ready(entity_type) => object([("kind", "ready".into()), ("type", entity_type.as_str().into())]),
+        Update::Fetched(entity_type, ids) => {
+            object([("kind", "fetched".into()), ("type", entity_type.as_str().into()), ("ids", ids_to_js(ids))])
+        }
+        Update::Text(event) => {
+            let changes: Array = event
+                .changes
+                .iter()
+                .map(|change| {
+                    object([
+                        ("at", change.at.into()),
+                        ("gone", change.gone.into()),
+                        ("new", change.new.as_str().into()),
+                    ])
+                })
+                .collect();
+            let update = event.update.as_ref().map(|update| Uint8Array::from(update.as_slice()).into());
+            object([
+                ("kind", "text".into()),
+                ("type", event.entity_type.as_str().into()),
+                ("id", event.id.to_string().into()),
+                ("field", event.field.as_str().into()),
+                ("changes", changes.into()),
+                ("update", update.unwrap_or(JsValue::UNDEFINED)),
+            ])
+        }
+        Update::Settled(number, result) => {
+            let result = result.clone().map(|()| JsValue::UNDEFINED);
+            result_to_js(*number, &result)
+        }
+        Update::Answer(number, result) => {
+            let result = match result {
+                Ok(answer) => Ok(answer_to_js(answer)),
+                Err(error) => Err(error.clone()),
+            };
+            result_to_js(*number, &result)
+        }
+        Update::Saved => object([("kind", "saved".into())]),
+        Update::Failed(failure) => object([
+            ("kind", "failed".into()),
+            ("type", failure.entity_type.as_str().into()),
+            ("ids", ids_to_js(&failure.ids)),
+            ("error", to_error(&failure.error)),
+        ]),
+        Update::Notice(notice) => notice_to_js(notice),
+        Update::Changed(peer, ids) => {
+            object([("kind", "changed".into()), ("peer", peer.to_string().into()), ("ids", ids_to_js(ids))])
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! A tab at work: its replica, the engine while it leads, the lock and the channel that it shares with the others.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use js_sys::{Array, Function};
+use tokio::sync::{mpsc, oneshot};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::spawn_local;
+
+use super::calls::update_to_js;
+use crate::error::{Error, ErrorCode, Result};
+use crate::orchestrator::{OrchestratorHandle, TAB_CAPACITY, serve_tabs};
+use crate::platform::web::tabs::{Channel, Lock, LockMode, LockNews, Visibility};
+use crate::platform::web::time::{Clock, sleep};
+use crate::tabs::{Election, ElectionInput, ElectionOutput, HANDOVER_US, Replica, ToLeader, ToTab, Wish};
+use crate::types::Instant;
+
+/// How often a tab that waits for an answer looks whether it waits too long.
+const TICK: Duration = Duration::from_millis(250);
+/// How long a tab whose engine did not start stays out of the way.
+const STEP_BACK: Duration = Duration::from_secs(1);
+
+/// What the bytes of a channel start with.
+const TO_LEADER: u8 = 0;
+const TO_TAB: u8 = 1;
+const WISH: u8 = 2;
+
+/// What a tab's task hears.
+pub enum News {
+    Lock(u64, LockNews),
+    Heard(Vec<u8>),
+    Visible(bool),
+    Unanswered,
+    Time,
+    Relays(Vec<String>),
+    Close(oneshot::Sender<Result<()>>),
+}
+
+enum Outlet {
+    Nowhere,
+    Engine(mpsc::Sender<ToLeader>),
+    Channel(Rc<Channel>),
+}
+
+/// What the exported class and the tab's task share.
+pub struct Shared {
+    pub replica: RefCell<Replica>,
+    outlet: RefCell<Outlet>,
+    told: Function,
+    clock: Clock,
+    ticking: Cell<bool>,
+    pub leads: Cell<bool>,
+    pub news: mpsc::UnboundedSender<News>,
+}
+
+impl Shared {
+    pub fn new(replica: Replica, told: Function, news: mpsc::UnboundedSender<News>) -> Rc<Self> {
+        Rc::new(Self {
+            replica: RefCell::new(replica),
+            outlet: RefCell::new(Outlet::Nowhere),
+            told,
+            clock: Clock::new(),
+            ticking: Cell::new(false),
+            leads: Cell::new(false),
+            news,
+        })
+    }
+
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Sends what the replica has to say, and tells the page its news. Nothing may be borrowed: the page calls back.
+    pub fn flush(self: &Rc<Self>) {
+        loop {
+            if !matches!(*self.outlet.borrow(), Outlet::Nowhere) {
+                let messages = self.replica.borrow_mut().take_out();
+                messages.into_iter().for_each(|message| self.send(message));
+            }
+            let updates = self.replica.borrow_mut().take_updates();
+            if updates.is_empty() {
+                break;
+            }
+            let news: Array = updates.iter().map(update_to_js).collect();
+            if let Err(error) = self.told.call1(&JsValue::UNDEFINED, &news) {
+                // The app's own code, called by the facade, which catches; this is a fault of the facade.
+                wasm_bindgen::throw_val(error);
+            }
+        }
+        if self.replica.borrow().waits_since().is_some() && !self.ticking.replace(true) {
+            spawn_local(self.clone().tick());
+        }
+    }
+
+    fn send(&self, message: ToLeader) {
+        match &*self.outlet.borrow() {
+            Outlet::Nowhere => {}
+            // A full queue loses it: the replica sends again what it has no answer for.
+            Outlet::Engine(engine) => drop(engine.try_send(message)),
+            Outlet::Channel(channel) => channel.post(&framed(TO_LEADER, &message.encode())),
+        }
+    }
+
+    async fn tick(self: Rc<Self>) {
+        loop {
+            sleep(TICK).await;
+            let now = self.now();
+            let waits = self.replica.borrow().waits_since();
+            let Some(since) = waits else { break };
+            if now.mono.saturating_sub(since) >= HANDOVER_US && !self.leads.get() {
+                let _ = self.news.send(News::Unanswered);
+            }
+            self.replica.borrow_mut().tick(now);
+            self.flush();
+        }
+        self.ticking.set(false);
+    }
+
+    fn take(self: &Rc<Self>, message: ToTab) {
+        let now = self.now();
+        self.replica.borrow_mut().take(now, message);
+        self.flush();
+    }
+}
+
+fn framed(kind: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[kind], bytes].concat()
+}
+
+/// Makes the orchestrator of a store that reaches others through these relays.
+pub type Maker = Box<dyn Fn(&[String]) -> OrchestratorHandle>;
+
+/// A tab's task.
+pub struct Tab {
+    shared: Rc<Shared>,
+    /// Makes the orchestrator when this tab leads.
+    make: Maker,
+    relays: Vec<String>,
+    election: Election,
+    /// None where the store is this page's alone.
+    name: Option<String>,
+    channel: Option<Rc<Channel>>,
+    lock: Option<Lock>,
+    locks: u64,
+    engine: Option<OrchestratorHandle>,
+    /// Who waits for the store to be open.
+    opened: Option<oneshot::Sender<Result<()>>>,
+}
+
+impl Tab {
+    /// A tab; with a name it shares the store of that name with other tabs.
+    pub fn new(
+        shared: Rc<Shared>,
+        election: Election,
+        name: Option<String>,
+        make: Maker,
+        relays: Vec<String>,
+        opened: oneshot::Sender<Result<()>>,
+    ) -> Self {
+        let opened = Some(opened);
+        Self { shared, make, relays, election, name, channel: None, lock: None, locks: 0, engine: None, opened }
+    }
+
+    /// Works until it is told to close.
+    pub async fn run(mut self, mut news: mpsc::UnboundedReceiver<News>) {
+        let visibility = match self.begin() {
+            Ok(visibility) => visibility,
+            Err(error) => return self.fail(error),
+        };
+        let mut input = Some(if self.name.is_some() { ElectionInput::Start } else { ElectionInput::Granted });
+        loop {
+            if let Some(input) = input.take() {
+                self.elect(input).await;
+            }
+            let Some(heard) = news.recv().await else { break };
+            input = match heard {
+                News::Close(done) => {
+                    let closed = self.close().await;
+                    let _ = done.send(closed);
+                    break;
+                }
+                News::Lock(number, _) if number != self.locks => None,
+                News::Lock(_, LockNews::Granted) => {
+                    if let Some(lock) = &mut self.lock {
+                        lock.granted();
+                    }
+                    Some(ElectionInput::Granted)
+                }
+                News::Lock(_, LockNews::Refused) => Some(ElectionInput::Refused),
+                News::Lock(_, LockNews::Lost) => Some(ElectionInput::Stolen),
+                News::Visible(visible) => Some(ElectionInput::Visible(visible)),
+                News::Unanswered => Some(ElectionInput::Unanswered),
+                News::Time => Some(ElectionInput::Time),
+                News::Heard(bytes) => self.heard(&bytes),
+                News::Relays(relays) => {
+                    self.relays = relays;
+                    if self.engine.is_some() {
+                        self.stop_leading().await;
+                        self.lead().await;
+                    }
+                    None
+                }
+            };
+        }
+        drop(visibility);
+    }
+
+    fn begin(&mut self) -> Result<Option<Visibility>> {
+        let Some(name) = &self.name else { return Ok(None) };
+        let news = self.shared.news.clone();
+        let channel = Channel::join(name, move |bytes| drop(news.send(News::Heard(bytes))))?;
+        self.channel = Some(Rc::new(channel));
+        let news = self.shared.news.clone();
+        Ok(Some(Visibility::listen(move |visible| drop(news.send(News::Visible(visible))))))
+    }
+
+    fn heard(&mut self, bytes: &[u8]) -> Option<ElectionInput> {
+        let (kind, bytes) = bytes.split_first()?;
+        match *kind {
+            TO_LEADER => {
+                if let (true, Ok(message)) = (self.shared.leads.get(), ToLeader::decode(bytes)) {
+                    self.shared.send(message);
+                }
+                None
+            }
+            TO_TAB if !self.shared.leads.get() => {
+                if let Ok(message) = ToTab::decode(bytes) {
+                    self.shared.take(message);
+                }
+                Some(ElectionInput::LeaderHeard)
+            }
+            WISH => Wish::decode(bytes).ok().map(ElectionInput::Heard),
+            _ => None,
+        }
+    }
+
+    async fn elect(&mut self, input: ElectionInput) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let now = self.shared.now().mono;
+            for output in self.election.handle(now, input) {
+                match output {
+                    ElectionOutput::TryLock => self.ask_lock(LockMode::IfFree),
+                    ElectionOutput::QueueLock => self.ask_lock(LockMode::InLine),
+                    ElectionOutput::StealLock => self.ask_lock(LockMode::Steal),
+                    ElectionOutput::LeaveLine | ElectionOutput::Release => self.drop_lock(),
+                    ElectionOutput::Lead => self.lead().await,
+                    ElectionOutput::StopLeading => {
+                        self.stop_leading().await;
+                        inputs.push(ElectionInput::Stopped);
+                    }
+                    ElectionOutput::Follow => self.follow(),
+                    ElectionOutput::Conflict => self.fail(Error::new(
+                        ErrorCode::TabConflict,
+                        "this store is open in another tab; close that one, or open the store with `tabs: \"shared\"`",
+                    )),
+                    ElectionOutput::Say(wish) => {
+                        if let Some(channel) = &self.channel {
+                            channel.post(&framed(WISH, &wish.encode()));
+                        }
+                    }
+                    ElectionOutput::WakeAt(at) => {
+                        let news = self.shared.news.clone();
+                        let wait = Duration::from_micros(at.saturating_sub(now));
+                        spawn_local(async move {
+                            sleep(wait).await;
+                            let _ = news.send(News::Time);
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask_lock(&mut self, mode: LockMode) {
+        self.drop_lock();
+        let (news, number) = (self.shared.news.clone(), self.locks);
+        let told = move |said| drop(news.send(News::Lock(number, said)));
+        match self.name.as_deref().map(|name| Lock::request(name, mode, told)) {
+            Some(Ok(lock)) => self.lock = Some(lock),
+            Some(Err(error)) => self.fail(error),
+            None => {}
+        }
+    }
+
+    /// What is said of a lock from before no longer counts.
+    fn drop_lock(&mut self) {
+        self.locks += 1;
+        self.lock = None;
+    }
+
+    fn fail(&mut self, error: Error) {
+        match self.opened.take() {
+            Some(opened) => drop(opened.send(Err(error))),
+            None => tracing::error!(%error, "a tab failed"),
+        }
+    }
+
+    async fn lead(&mut self) {
+        let handle = (self.make)(&self.relays);
+        if let Err(error) = handle.start().await {
+            let first = self.opened.is_some();
+            self.fail(error);
+            if !first {
+                // Another tab may fare better.
+                self.drop_lock();
+                sleep(STEP_BACK).await;
+                self.ask_lock(LockMode::InLine);
+            }
+            return;
+        }
+        let (engine, messages) = mpsc::channel(TAB_CAPACITY);
+        self.shared.leads.set(true);
+        *self.shared.outlet.borrow_mut() = Outlet::Engine(engine);
+        let (shared, channel) = (self.shared.clone(), self.channel.clone());
+        let own = shared.replica.borrow().tab();
+        let post = move |message: ToTab| {
+            let to = message.tab();
+            if let Some(channel) = channel.as_ref().filter(|_| to != Some(own)) {
+                channel.post(&framed(TO_TAB, &message.encode()));
+            }
+            if to.is_none_or(|tab| tab == own) {
+                shared.take(message);
+            }
+        };
+        spawn_local(serve_tabs(handle.clone(), messages, post).map(drop));
+        self.engine = Some(handle);
+        self.open();
+    }
+
+    fn follow(&mut self) {
+        self.shared.leads.set(false);
+        if let Some(channel) = &self.channel {
+            *self.shared.outlet.borrow_mut() = Outlet::Channel(channel.clone());
+        }
+        self.shared.replica.borrow_mut().anew();
+        self.shared.flush();
+        self.open();
+    }
+
+    fn open(&mut self) {
+        if let Some(opened) = self.opened.take() {
+            let _ = opened.send(Ok(()));
+        }
+    }
+
+    async fn stop_leading(&mut self) {
+        *self.shared.outlet.borrow_mut() = Outlet::Nowhere;
+        self.shared.leads.set(false);
+        if let Some(engine) = self.engine.take()
+            && let Err(error) = engine.stop().await
+        {
+            tracing::warn!(%error, "the engine stopped with an error");
+        }
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        let tab = self.shared.replica.borrow().tab();
+        self.shared.send(ToLeader::Bye(tab));
+        *self.shared.outlet.borrow_mut() = Outlet::Nowhere;
+        self.shared.leads.set(false);
+        let stopped = match self.engine.take() {
+            Some(engine) => engine.stop().await,
+            None => Ok(()),
+        };
+        self.drop_lock();
+        self.channel = None;
+        stopped
+    }
+}

@@ -1,0 +1,10 @@
+//! Browsers, and Node with the memory store: IndexedDB, WebSocket, WebCrypto, the event loop.
+
+pub mod keys;
+#[cfg(feature = "p2p")]
+pub mod p2p;
+pub mod quota;
+pub mod store;
+pub mod tabs;
+pub mod thread;
+pub mod time;

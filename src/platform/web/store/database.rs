@@ -1,0 +1,224 @@
+//! The open database: its object stores, who may write, and what the browser does to it meanwhile.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use futures::future::{AbortHandle, Abortable, Either, select};
+use indexed_db_futures::database::Database;
+use indexed_db_futures::prelude::*;
+use indexed_db_futures::transaction::{TransactionDurability, TransactionMode, TransactionOptions};
+use js_sys::Uint8Array;
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::spawn_local;
+
+use super::fault::Fault;
+use crate::error::Result;
+use crate::platform::entropy;
+use crate::platform::web::time::sleep;
+use crate::store::Table;
+
+/// The format of the database; a browser refuses to open a newer one.
+const VERSION: u32 = 1;
+/// The object store of what belongs to this device and not to the vault.
+pub(super) const OWN: &str = "own";
+/// In it: how often the database was opened. Only who opened it last may write.
+pub(super) const WRITER: &str = "writer";
+/// In it: 16 random bytes, made with the database.
+const MARK: &str = "mark";
+/// How long an opening may wait for another tab.
+const OPEN_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The object store of a table.
+pub(super) fn name_of(table: Table) -> &'static str {
+    match table {
+        Table::Meta => "meta",
+        Table::Logs => "logs",
+        Table::Membership => "membership",
+        Table::Blocks => "blocks",
+        Table::Pages => "pages",
+        Table::Peers => "peers",
+    }
+}
+
+/// An open database; clones are the same one. It closes with the last of them.
+#[derive(Clone, Debug)]
+pub struct IndexedDb {
+    inner: Rc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    db: RefCell<Option<Database>>,
+    writer: f64,
+    mark: [u8; 16],
+    closed: RefCell<Option<Why>>,
+    watch: AbortHandle,
+}
+
+/// Why a database closed under us.
+#[derive(Clone, Copy, Debug)]
+enum Why {
+    Outdated,
+    Deleted,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.watch.abort();
+        if let Some(db) = self.db.take() {
+            db.close();
+        }
+    }
+}
+
+impl IndexedDb {
+    /// Opens it, makes it where there is none, and takes the right to write from whoever had it.
+    pub async fn open(name: &str) -> Result<Self> {
+        Self::open_it(name).await.map_err(|fault| fault.named(name))
+    }
+
+    async fn open_it(name: &str) -> std::result::Result<Self, Fault> {
+        let db = connect(name).await?;
+        let (writer, mark) = take_over(&db).await?;
+        // A new database in the place of one that was open in this page's life is no empty vault: that one was deleted.
+        if KNOWN.with_borrow_mut(|known| *known.entry(name.to_owned()).or_insert(mark) != mark) {
+            db.close();
+            return Err(Fault::Deleted);
+        }
+        let (watch, registration) = AbortHandle::new_pair();
+        let inner = Inner {
+            name: name.to_owned(),
+            db: RefCell::new(Some(db.clone())),
+            writer,
+            mark,
+            closed: RefCell::new(None),
+            watch,
+        };
+        let opened = Self { inner: Rc::new(inner) };
+        let weak = Rc::downgrade(&opened.inner);
+        let mut changes = db.version_changes()?;
+        let watching = async move {
+            let change = changes.recv().await;
+            let Some(inner) = weak.upgrade() else { return };
+            // No event: the browser closed it. One without a version: somebody deletes it. Else a newer app opens it.
+            let deleted = change.is_none_or(|change| change.new_version().is_none());
+            inner.closed.replace(Some(if deleted { Why::Deleted } else { Why::Outdated }));
+            if let Some(db) = inner.db.take() {
+                db.close();
+            }
+        };
+        spawn_local(async move {
+            let _ = Abortable::new(watching, registration).await;
+        });
+        Ok(opened)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// See [`super::IndexedDbStore::instance_mark`].
+    pub fn mark(&self) -> [u8; 16] {
+        self.inner.mark
+    }
+
+    /// The number of this opening, which each commit checks.
+    pub(super) fn writer(&self) -> f64 {
+        self.inner.writer
+    }
+
+    pub(super) fn get(&self) -> std::result::Result<Database, Fault> {
+        self.inner.db.borrow().clone().ok_or(Fault::Deleted)
+    }
+
+    /// Why it closed, if it did.
+    pub(super) fn closed_by(&self) -> Option<Fault> {
+        self.inner.closed.borrow().map(|why| match why {
+            Why::Outdated => Fault::Outdated,
+            Why::Deleted => Fault::Deleted,
+        })
+    }
+}
+
+thread_local! {
+    /// The marks of the databases that were opened in this page's life.
+    static KNOWN: RefCell<BTreeMap<String, [u8; 16]>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+async fn connect(name: &str) -> std::result::Result<Database, Fault> {
+    let request = Database::open(name)
+        .with_version(VERSION)
+        .with_on_blocked(|_| Ok(()))
+        .with_on_upgrade_needed(|_, db| {
+            for store in Table::ALL.map(name_of).into_iter().chain([OWN]) {
+                db.create_object_store(store).build()?;
+            }
+            Ok(())
+        })
+        .build()?;
+    match select(Box::pin(request.into_future()), Box::pin(sleep(OPEN_LIMIT))).await {
+        Either::Left((db, _)) => Ok(db?),
+        Either::Right(_) => Err(Fault::Blocked),
+    }
+}
+
+/// A record of the device's own.
+pub(crate) async fn own(name: &str, key: &str) -> Result<Option<JsValue>> {
+    let read = async || -> std::result::Result<_, Fault> {
+        let db = connect(name).await?;
+        let transaction = db.transaction(OWN).build()?;
+        let found = transaction.object_store(OWN)?.get::<JsValue, _, _>(key).primitive()?.await?;
+        drop(transaction);
+        db.close();
+        Ok(found)
+    };
+    read().await.map_err(|fault| fault.named(name))
+}
+
+/// Adds such a record, strictly; fails where there is one.
+pub(crate) async fn add_own(name: &str, key: &str, value: JsValue) -> Result<()> {
+    let add = async || -> std::result::Result<_, Fault> {
+        let db = connect(name).await?;
+        let transaction = strict(&db)?;
+        drop(transaction.object_store(OWN)?.add(value).with_key(key).primitive()?);
+        transaction.commit().await?;
+        db.close();
+        Ok(())
+    };
+    add().await.map_err(|fault| fault.named(name))
+}
+
+fn strict(db: &Database) -> std::result::Result<indexed_db_futures::transaction::Transaction<'_>, Fault> {
+    let options = TransactionOptions::new().with_durability(TransactionDurability::Strict);
+    Ok(db.transaction(OWN).with_mode(TransactionMode::Readwrite).with_options(options).build()?)
+}
+
+/// Raises the writer's number, and makes the mark where there is none.
+async fn take_over(db: &Database) -> std::result::Result<(f64, [u8; 16]), Fault> {
+    let random = entropy::bytes()
+        .map_err(|error| Fault::Exception { name: "Error".into(), message: error.message().to_owned() })?;
+    let transaction = strict(db)?;
+    let own = transaction.object_store(OWN)?;
+    let writer = own.get::<f64, _, _>(WRITER).primitive()?.await?.unwrap_or(0.0) + 1.0;
+    own.put(writer).with_key(WRITER).primitive()?.await?;
+    let known = own.get::<JsValue, _, _>(MARK).primitive()?.await?;
+    let mut mark = [0; 16];
+    match known.map(|known| Uint8Array::new(&known)) {
+        Some(known) if known.length() == 16 => known.copy_to(&mut mark),
+        _ => {
+            mark.copy_from_slice(&random[..16]);
+            own.put(JsValue::from(Uint8Array::from(&mark[..]))).with_key(MARK).primitive()?.await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok((writer, mark))
+}
+
+/// Deletes a database with all that is in it; whoever has it open is told that it was deleted.
+pub async fn delete(name: &str) -> Result<()> {
+    let delete = async || -> std::result::Result<_, Fault> { Ok(Database::delete_by_name(name)?.await?) };
+    delete().await.map_err(|fault| fault.named(name))
+}

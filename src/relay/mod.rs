@@ -1,0 +1,10 @@
+//! The relay: carries encrypted circuits between devices that cannot reach each other, and tells browsers who it is.
+//!
+//! It speaks circuit relay v2 over QUIC, TCP and WebSocket. What goes through a circuit is encrypted from device to
+//! device: the relay sees which PeerIds talk, when and how much, and nothing else. It keeps no data but its own key.
+
+mod identity;
+mod node;
+
+pub use identity::serve as serve_identity;
+pub use node::{Relay, RelayConfig, RelayEvent};

@@ -1,0 +1,292 @@
+//! What a tab asks the engine beside reading and writing, and what it is answered.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Call, Change, Level, NotSynced, PeerStatus, Reply, Status};
+use crate::error::{Error, ErrorCode, Result};
+use crate::policy::{SyncRole, recovery_words};
+use crate::types::{EntityId, PeerId};
+
+/// A question.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Ask {
+    /// The engine's state.
+    Status,
+    /// The known devices.
+    Peers,
+    /// Why something is not in sync.
+    Explain(Option<[u8; 16]>),
+    /// One hash of what is visible.
+    Digest,
+    /// Answered when all that is saved has reached this level.
+    Settled(AskLevel),
+    /// Compare with a peer, or all, now.
+    Sync(Option<PeerId>),
+    /// Cut all links.
+    Pause,
+    /// Take links again.
+    Resume,
+    /// Sign a device in.
+    Invite(PeerId, AskRole),
+    /// Join a vault.
+    Join(String),
+    /// Every change of an entity.
+    History([u8; 16]),
+    /// A part of a backup.
+    Backup(Option<Vec<u8>>),
+    /// A part of a backup to take in.
+    Restore(Vec<Vec<u8>>),
+    /// The recovery words.
+    Words,
+    /// They are written down.
+    WordsSaved,
+    /// Call a device so.
+    Rename(PeerId, String),
+    /// Dial a multiaddress.
+    Dial(String),
+}
+
+/// How far writes have come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AskLevel {
+    /// On this device's disk.
+    Disk,
+    /// On another device's.
+    Peer,
+}
+
+/// A role, as the engine names them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AskRole {
+    /// May sign devices in.
+    Admin,
+    /// May write.
+    Member,
+    /// May read.
+    ReadOnly,
+}
+
+/// The answer.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// The engine's state.
+    Status(StatusInfo),
+    /// The known devices.
+    Peers(Vec<PeerInfo>),
+    /// Reasons.
+    NotSynced(Vec<NotSyncedInfo>),
+    /// A hash in hex, an invite.
+    Text(String),
+    /// Changes.
+    History(Vec<ChangeInfo>),
+    /// Events sent and received.
+    Synced(u64, u64),
+    /// A part of a backup, and where the next starts.
+    Backup(Vec<Vec<u8>>, Option<Vec<u8>>),
+    /// The 24 words, where they are kept.
+    Words(Option<String>),
+}
+
+/// The engine's state, as an app shows it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusInfo {
+    /// Whether links are cut on purpose.
+    pub paused: bool,
+    /// Peers with an open session.
+    pub online: u32,
+    /// Those among them that are owed something, or owe.
+    pub syncing: u32,
+    /// Commits that are not on disk.
+    pub unsaved: u32,
+    /// Commits that no peer has.
+    pub unsent: u32,
+    /// Milliseconds since 1970.
+    pub last_sync: Option<f64>,
+    /// Milliseconds.
+    pub clock_offset: Option<f64>,
+    /// Whether there is a vault.
+    pub vault: Option<String>,
+}
+
+/// A device.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerInfo {
+    /// Its peer id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether a session with it is open.
+    pub online: bool,
+    /// The way.
+    pub via: Option<String>,
+    /// Milliseconds since 1970.
+    pub last_seen: Option<f64>,
+    /// Commits that it has and this device lacks.
+    pub behind: u32,
+    /// Commits that this device has and it lacks.
+    pub ahead: u32,
+}
+
+/// Why something is not in sync.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotSyncedInfo {
+    /// The entity, where one was asked about; empty else.
+    pub id: String,
+    /// The peer.
+    pub peer: String,
+    /// The reason.
+    pub reason: String,
+    /// How many commits.
+    pub commits: u32,
+    /// The type, where the reason is about one.
+    pub entity_type: Option<String>,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// A change.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeInfo {
+    /// Milliseconds since 1970, by its author's clock.
+    pub at: f64,
+    /// Its author.
+    pub by: String,
+    /// "PeerId/epoch in hex" and number.
+    pub clock: Vec<(String, f64)>,
+    /// The fields that it changes.
+    pub fields: Vec<String>,
+    /// Whether it counts.
+    pub counts: bool,
+}
+
+impl From<AskRole> for SyncRole {
+    fn from(role: AskRole) -> Self {
+        match role {
+            AskRole::Admin => SyncRole::Admin,
+            AskRole::Member => SyncRole::Member,
+            AskRole::ReadOnly => SyncRole::ReadOnly,
+        }
+    }
+}
+
+impl Ask {
+    /// The call of the engine that answers this; `addresses` are where this device can be reached. `Err` gives the
+    /// address that is to be dialled, which is no call of the engine.
+    pub fn into_call(self, addresses: &[String]) -> Result<Call, String> {
+        Ok(match self {
+            Ask::Status => Call::Status,
+            Ask::Peers => Call::Peers,
+            Ask::Explain(id) => Call::Explain(id.map(EntityId)),
+            Ask::Digest => Call::Digest,
+            Ask::Settled(AskLevel::Disk) => Call::Settled(Level::Disk),
+            Ask::Settled(AskLevel::Peer) => Call::Settled(Level::Peer),
+            Ask::Sync(peer) => Call::ForceSync(peer),
+            Ask::Pause => Call::Pause,
+            Ask::Resume => Call::Resume,
+            Ask::Invite(peer, role) => Call::Invite { peer, role: role.into(), addresses: addresses.to_vec() },
+            Ask::Join(invite) => Call::Join(invite),
+            Ask::History(id) => Call::History(EntityId(id)),
+            Ask::Backup(after) => Call::Backup { after },
+            Ask::Restore(items) => Call::Restore { items },
+            Ask::Words => Call::RecoveryKey,
+            Ask::WordsSaved => Call::RecoverySaved,
+            Ask::Rename(peer, name) => Call::Rename(peer, name),
+            Ask::Dial(address) => return Err(address),
+        })
+    }
+
+    /// Whether it is of no use without a vault, so that one is made.
+    pub fn needs_vault(&self) -> bool {
+        matches!(self, Ask::Invite(..))
+    }
+}
+
+impl Answer {
+    /// The engine's reply as an answer.
+    pub fn of(reply: Reply) -> Result<Self> {
+        Ok(match reply {
+            Reply::Done | Reply::Vault(..) => Answer::Done,
+            Reply::Invite(invite) => Answer::Text(invite),
+            Reply::Digest(hash) => Answer::Text(hash.to_string()),
+            Reply::Status(status) => Answer::Status((*status).into()),
+            Reply::Peers(peers) => Answer::Peers(peers.into_iter().map(PeerInfo::from).collect()),
+            Reply::NotSynced(reasons) => Answer::NotSynced(reasons.into_iter().map(NotSyncedInfo::from).collect()),
+            Reply::History(changes) => Answer::History(changes.into_iter().map(ChangeInfo::from).collect()),
+            Reply::Synced { sent, received } => Answer::Synced(sent, received),
+            Reply::Backup { items, next } => Answer::Backup(items, next),
+            Reply::RecoveryKey(key) => {
+                Answer::Words(key.map(|key| recovery_words(&key.0).map(|words| words.to_string())).transpose()?)
+            }
+            Reply::Written(_) | Reply::Entities(_) | Reply::Tab(_) | Reply::TabSaved(_) | Reply::States(_) => {
+                return Err(Error::new(ErrorCode::Unsupported, "the engine answered with another kind of reply"));
+            }
+        })
+    }
+}
+
+/// A count as JavaScript holds it.
+fn count(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+impl From<Status> for StatusInfo {
+    fn from(status: Status) -> Self {
+        Self {
+            paused: status.paused,
+            online: count(status.online as u64),
+            syncing: count(status.syncing as u64),
+            unsaved: count(status.unsaved),
+            unsent: count(status.unsent),
+            last_sync: status.last_sync.map(|at| at as f64),
+            clock_offset: status.clock_offset.map(|offset| offset as f64),
+            vault: status.vault.map(|vault| vault.to_string()),
+        }
+    }
+}
+
+impl From<PeerStatus> for PeerInfo {
+    fn from(peer: PeerStatus) -> Self {
+        Self {
+            id: peer.peer_id.to_string(),
+            name: peer.name,
+            online: peer.online,
+            via: peer.via.map(|via| via.as_str().to_owned()),
+            last_seen: peer.last_seen.map(|at| at as f64),
+            behind: count(peer.behind),
+            ahead: count(peer.ahead),
+        }
+    }
+}
+
+impl From<NotSynced> for NotSyncedInfo {
+    fn from(reason: NotSynced) -> Self {
+        Self {
+            id: reason.id.map(|id| id.to_string()).unwrap_or_default(),
+            peer: reason.peer.to_string(),
+            reason: reason.reason.as_str().to_owned(),
+            commits: count(reason.commits),
+            entity_type: reason.entity_type.map(|name| name.to_string()),
+            message: reason.message,
+        }
+    }
+}
+
+impl From<Change> for ChangeInfo {
+    fn from(change: Change) -> Self {
+        let clock = change.clock.iter().map(|(log, seq)| (format!("{}/{:016x}", log.author, log.epoch.0), *seq as f64));
+        Self {
+            at: change.at.millis() as f64,
+            by: change.by.to_string(),
+            clock: clock.collect(),
+            fields: change.fields,
+            counts: change.counts,
+        }
+    }
+}

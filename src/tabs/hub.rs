@@ -1,0 +1,243 @@
+//! The engine's side: what tabs say becomes calls, what the engine says becomes messages.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::answer::Answer;
+use super::message::{Notice, ToLeader, ToTab};
+use crate::engine::{Call, Reply, SyncEvent, TabId};
+use crate::error::{ErrorCode, Result};
+use crate::types::{EntityId, EntityType, PeerId};
+
+/// Entities that one message brings.
+const PAGE: usize = 500;
+
+/// What goes in.
+#[derive(Debug)]
+pub enum HubInput {
+    /// A tab says something.
+    Message(ToLeader),
+    /// The answer to a call.
+    Reply(u64, Result<Reply>),
+    /// The engine tells something.
+    Event(SyncEvent),
+    /// The vault was made, or not.
+    VaultMade(Result<()>),
+    /// The answer to a dial.
+    Dialled(u64, Result<()>),
+}
+
+/// What comes out, in order.
+#[derive(Debug)]
+pub enum HubOutput {
+    /// Call the engine; the answer is [`HubInput::Reply`] with the same number.
+    Call(u64, Call),
+    /// Make a vault, then say [`HubInput::VaultMade`].
+    MakeVault,
+    /// Dial an address, then say [`HubInput::Dialled`].
+    Dial(u64, String),
+    /// Tell a tab, or all.
+    Post(ToTab),
+}
+
+/// What an answer is for.
+#[derive(Debug)]
+enum Waiting {
+    Nothing,
+    Welcome(TabId),
+    Page(TabId, EntityType),
+    Fetched(TabId, EntityType, Vec<EntityId>),
+    /// The message is kept until it is known whether there is a vault.
+    Saved(TabId, u64, Box<ToLeader>),
+    Answer(TabId, u64),
+}
+
+/// The leader's end of all its tabs.
+#[derive(Debug)]
+pub struct Hub {
+    me: PeerId,
+    waiting: BTreeMap<u64, Waiting>,
+    next: u64,
+    watched: BTreeSet<EntityType>,
+    /// Whether the engine's first start was told; a further one follows a failure of its store.
+    started: bool,
+    addresses: Vec<String>,
+    /// What waits for the vault that is being made.
+    for_vault: Option<Vec<ToLeader>>,
+    out: Vec<HubOutput>,
+}
+
+impl Hub {
+    /// The hub of a device's engine.
+    pub fn new(me: PeerId) -> Self {
+        Self {
+            me,
+            waiting: BTreeMap::new(),
+            next: 0,
+            watched: BTreeSet::new(),
+            started: false,
+            addresses: Vec::new(),
+            for_vault: None,
+            // Tabs that knew the leader before say Hello to this one.
+            out: vec![HubOutput::Post(ToTab::Anew)],
+        }
+    }
+
+    /// Takes one input, and gives what is to be done.
+    pub fn handle(&mut self, input: HubInput) -> Vec<HubOutput> {
+        match input {
+            HubInput::Message(message) => self.message(message),
+            HubInput::Reply(number, reply) => {
+                if let Some(waiting) = self.waiting.remove(&number) {
+                    self.reply(waiting, reply);
+                }
+            }
+            HubInput::Event(event) => self.event(event),
+            HubInput::VaultMade(made) => self.vault_made(made),
+            HubInput::Dialled(number, result) => {
+                if let Some(Waiting::Answer(tab, ask)) = self.waiting.remove(&number) {
+                    self.post(ToTab::Answer(tab, ask, result.map(|()| Answer::Done)));
+                }
+            }
+        }
+        self.take_out()
+    }
+
+    /// What is to be done before the first input.
+    pub fn take_out(&mut self) -> Vec<HubOutput> {
+        std::mem::take(&mut self.out)
+    }
+
+    fn post(&mut self, message: ToTab) {
+        self.out.push(HubOutput::Post(message));
+    }
+
+    fn call(&mut self, call: Call, waiting: Waiting) {
+        self.next += 1;
+        self.waiting.insert(self.next, waiting);
+        self.out.push(HubOutput::Call(self.next, call));
+    }
+
+    fn watch(&mut self, entity_type: &EntityType) {
+        if self.watched.insert(entity_type.clone()) {
+            self.call(Call::Watch(entity_type.clone()), Waiting::Nothing);
+        }
+    }
+
+    fn message(&mut self, message: ToLeader) {
+        if let Some(waiting) = &mut self.for_vault
+            && (matches!(message, ToLeader::Write(..))
+                || matches!(&message, ToLeader::Ask(_, _, ask) if ask.needs_vault()))
+        {
+            return waiting.push(message);
+        }
+        match message {
+            ToLeader::Hello(tab) => self.call(Call::OpenTab(tab), Waiting::Welcome(tab)),
+            ToLeader::Watch(tab, entity_type) => {
+                self.watch(&entity_type);
+                let call = Call::States { entity_type: entity_type.clone(), after: None, limit: PAGE };
+                self.call(call, Waiting::Page(tab, entity_type));
+            }
+            ToLeader::Fetch(tab, entity_type, ids) => {
+                self.watch(&entity_type);
+                let call = Call::StatesOf { entity_type: entity_type.clone(), ids: ids.clone() };
+                self.call(call, Waiting::Fetched(tab, entity_type, ids));
+            }
+            ToLeader::Write(tab, number, log, ref writes) => {
+                let call = Call::TabWrites { tab, number, log, writes: writes.clone() };
+                self.call(call, Waiting::Saved(tab, number, Box::new(message)));
+            }
+            ToLeader::Ask(tab, number, ask) => match ask.clone().into_call(&self.addresses) {
+                Ok(call) if ask.needs_vault() => {
+                    let message = Box::new(ToLeader::Ask(tab, number, ask));
+                    self.call(call, Waiting::Saved(tab, number, message));
+                }
+                Ok(call) => self.call(call, Waiting::Answer(tab, number)),
+                Err(address) => {
+                    self.next += 1;
+                    self.waiting.insert(self.next, Waiting::Answer(tab, number));
+                    self.out.push(HubOutput::Dial(self.next, address));
+                }
+            },
+            // What it waits for goes nowhere; what it has written is saved all the same.
+            ToLeader::Bye(_) => {}
+        }
+    }
+
+    fn reply(&mut self, waiting: Waiting, reply: Result<Reply>) {
+        match (waiting, reply) {
+            (Waiting::Nothing, _) => {}
+            (Waiting::Welcome(tab), Ok(Reply::Tab(opened))) => self.post(ToTab::Welcome(tab, opened)),
+            (Waiting::Page(tab, entity_type), Ok(Reply::States(states))) => {
+                let last = states.states.len() < PAGE;
+                if let Some((id, _)) = states.states.last().filter(|_| !last) {
+                    let call = Call::States { entity_type: entity_type.clone(), after: Some(*id), limit: PAGE };
+                    self.call(call, Waiting::Page(tab, entity_type.clone()));
+                }
+                self.post(ToTab::Page(tab, entity_type, *states, last));
+            }
+            (Waiting::Fetched(tab, entity_type, ids), Ok(Reply::States(states))) => {
+                self.post(ToTab::Fetched(tab, entity_type, ids, *states));
+            }
+            (Waiting::Saved(_, _, message), Err(error)) if error.code() == ErrorCode::NoVault => {
+                if self.for_vault.is_none() {
+                    self.out.push(HubOutput::MakeVault);
+                }
+                self.for_vault.get_or_insert_default().push(*message);
+            }
+            (Waiting::Saved(tab, number, _), Ok(Reply::TabSaved(saved))) => {
+                self.post(ToTab::Saved(tab, number, Ok(saved)));
+            }
+            (Waiting::Saved(tab, number, message), Err(error)) if matches!(*message, ToLeader::Write(..)) => {
+                self.post(ToTab::Saved(tab, number, Err(error)));
+            }
+            (Waiting::Answer(tab, number) | Waiting::Saved(tab, number, _), reply) => {
+                self.post(ToTab::Answer(tab, number, reply.and_then(Answer::of)));
+            }
+            // The store is being opened again: `Started` comes, and then all begins anew.
+            (_, Err(error)) => tracing::debug!(%error, "a tab's question failed"),
+            (_, Ok(_)) => tracing::error!("the engine answered with another kind of reply"),
+        }
+    }
+
+    fn event(&mut self, event: SyncEvent) {
+        let notice = match event {
+            SyncEvent::Changed(changed) => return self.post(ToTab::Changed(changed)),
+            SyncEvent::Started if !std::mem::replace(&mut self.started, true) => return,
+            SyncEvent::Started | SyncEvent::VaultChanged | SyncEvent::EpochRenewed { .. } | SyncEvent::Lagged(_) => {
+                self.watched.clear();
+                return self.post(ToTab::Anew);
+            }
+            SyncEvent::Listening(address) => {
+                self.addresses.retain(|known| *known != address);
+                return self.addresses.push(address);
+            }
+            SyncEvent::ListenFailed(address, _) => return self.addresses.retain(|known| *known != address),
+            SyncEvent::PeerConnected(peer) => Notice::Connected(peer),
+            SyncEvent::PeerDisconnected(peer) => Notice::Disconnected(peer),
+            SyncEvent::SyncCompleted(peer) => Notice::Synced(peer),
+            SyncEvent::PairingCompleted(peer) => Notice::Paired(peer),
+            SyncEvent::SyncError(peer, text) => Notice::Failed(peer, ErrorCode::Transport.to_byte(), text),
+            SyncEvent::StorageFailed(code, text) | SyncEvent::Warning(code, text) => {
+                Notice::Failed(self.me, code.to_byte(), text)
+            }
+            SyncEvent::StorageDamaged(text) => Notice::Failed(self.me, ErrorCode::Storage.to_byte(), text),
+            _ => return,
+        };
+        self.post(ToTab::Notice(notice));
+    }
+
+    fn vault_made(&mut self, made: Result<()>) {
+        for message in self.for_vault.take().unwrap_or_default() {
+            match (&made, message) {
+                (Ok(()), message) => self.message(message),
+                (Err(error), ToLeader::Write(tab, number, ..)) => {
+                    self.post(ToTab::Saved(tab, number, Err(error.clone())));
+                }
+                (Err(error), ToLeader::Ask(tab, number, _)) => {
+                    self.post(ToTab::Answer(tab, number, Err(error.clone())));
+                }
+                _ => {}
+            }
+        }
+    }
+}

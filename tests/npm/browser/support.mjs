@@ -1,0 +1,66 @@
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { createServer } from "node:http";
+import { execFileSync } from "node:child_process";
+import { extname, join, normalize } from "node:path";
+import { chromium, firefox } from "playwright-core";
+
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm" };
+/** As strict as a page may be that runs wasm: no inline scripts, no eval, nothing from elsewhere. */
+const CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ws://127.0.0.1:* http://127.0.0.1:*; base-uri 'none'";
+
+/** Serves a folder on loopback until the test ends. */
+export async function serve(test, folder, mounts = {}) {
+  const server = createServer(async (request, response) => {
+    const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname));
+    const mount = Object.keys(mounts).find(prefix => path.startsWith(prefix));
+    let file = mount ? join(mounts[mount], path.slice(mount.length)) : join(folder, path);
+    if (file.endsWith("/")) file = join(file, "index.html");
+    if (path === "/blank.html") {
+      response.writeHead(200, { "content-type": "text/html", "content-security-policy": CSP });
+      return response.end("<!doctype html><title>blank</title>");
+    }
+    const found = await stat(file).catch(() => undefined);
+    if (!found?.isFile()) return response.writeHead(404).end();
+    response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "content-security-policy": CSP });
+    createReadStream(file).pipe(response);
+  });
+  await new Promise(resolve => server.listen(0, "127.0.0.1", resolve));
+  test.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${server.address().port}`;
+}
+
+function where(...names) {
+  for (const name of names) {
+    try {
+      return execFileSync("which", [name], { encoding: "utf8" }).trim();
+    } catch {
+      // the next name
+    }
+  }
+  throw new Error(`${names.join(" or ")} is not installed; a test that cannot run is a failed one`);
+}
+
+/** The browsers in which every test runs. */
+export const BROWSERS = {
+  chromium: () => chromium.launch({ executablePath: where("chromium", "google-chrome"), args: ["--no-sandbox", "--disable-dev-shm-usage"] }),
+  firefox: () => firefox.launch({ executablePath: where("firefox-esr", "firefox"), channel: "moz-firefox" }),
+};
+
+/** A browser until the test ends. */
+export async function launch(test, name) {
+  const browser = await BROWSERS[name]();
+  test.after(() => browser.close());
+  return browser;
+}
+
+/** A page's complaints, to be told when its test fails. */
+export function complaints(page) {
+  const heard = [];
+  page.on("console", message => message.type() === "error" && heard.push(message.text()));
+  page.on("pageerror", error => heard.push(String(error)));
+  return heard;
+}

@@ -1,0 +1,253 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { open, schema, SyncError, t } from "@privstack/sync";
+import { app, openStore, thrown, until } from "./support.mjs";
+
+test("a store opens in five lines and shows what is written at once", async () => {
+  const app = schema({ note: { title: t.string() } });
+  await using(await open({ name: "notes", schema: app, storage: "memory" }), async store => {
+    const notes = store.collection("note");
+    const note = notes.create({ title: "Hello" });
+    assert.equal((await notes.get(note.id))?.title, "Hello");
+  });
+  async function using(store, run) {
+    try {
+      await run(store);
+    } finally {
+      await store[Symbol.asyncDispose]();
+    }
+  }
+});
+
+test("values of every sort come back as they were written", async test => {
+  const store = await openStore(test);
+  const notes = store.collection("note");
+  const fields = {
+    title: "ü", done: true, tags: new Set(["a", "b"]), due: new Date(1_800_000_000_123), extra: { a: [1, null, { b: "c" }] },
+    blob: new Uint8Array([0, 255]), size: -1.5, likes: 3,
+  };
+  const { id } = notes.create(fields);
+  await store.settled();
+  const note = await notes.get(id);
+  for (const [name, value] of Object.entries(fields)) assert.deepEqual(note[name], value, name);
+  assert.equal(notes.create({ title: "x" }).done, false, "the default");
+  assert.deepEqual([...notes.create({}).tags], []);
+  assert.equal(notes.create({}).due, undefined);
+});
+
+test("an update shows at once, undefined clears, and an unchanged entity stays the same object", async test => {
+  const store = await openStore(test);
+  const notes = store.collection("note");
+  const note = notes.create({ title: "a", size: 1 });
+  const one = notes.one(note.id);
+  assert.equal(one.current, note);
+  notes.update(note.id, { title: "b", size: undefined });
+  assert.equal(one.current.title, "b");
+  assert.equal(one.current.size, undefined);
+  assert.equal(one.current.body, note.body, "its text is the same handle");
+  const now = one.current;
+  await store.settled();
+  assert.equal(one.current, now);
+});
+
+test("counters and sets are assigned by their difference", async test => {
+  const store = await openStore(test);
+  const notes = store.collection("note");
+  const { id } = notes.create({ likes: 2, tags: new Set(["a", "b"]) });
+  notes.increment(id, "likes");
+  notes.increment(id, "likes", 4);
+  notes.update(id, { likes: 10, tags: new Set(["b", "c"]) });
+  notes.insert(id, "tags", "d");
+  notes.remove(id, "tags", "b");
+  await store.settled();
+  const note = await notes.get(id);
+  assert.equal(note.likes, 10);
+  assert.deepEqual([...note.tags].sort(), ["c", "d"]);
+});
+
+test("what is deleted is gone, refuses writes, and comes back with all its fields", async test => {
+  const store = await openStore(test);
+  const notes = store.collection("note");
+  const { id } = notes.create({ title: "a" });
+  const all = notes.all();
+  assert.equal(all.current.length, 1);
+  notes.delete(id);
+  assert.equal(all.current.length, 0);
+  assert.equal(await notes.get(id), undefined);
+  const error = await thrown(() => notes.update(id, { title: "b" }));
+  assert.ok(error instanceof SyncError);
+  assert.equal(error.code, "deleted");
+  await store.settled();
+  notes.restore(id);
+  assert.equal((await notes.get(id)).title, "a");
+});
+
+test("a query picks, sorts and cuts, and tells only when its rows change", async test => {
+  const store = await openStore(test);
+  const notes = store.collection("note");
+  for (const title of ["c", "a", "d", "b"]) notes.create({ title, done: title === "d" });
+  const open = notes.all({ where: { done: false }, orderBy: "-title", limit: 2 });
+  const told = [];
+  const stop = open.subscribe(rows => told.push(rows.map(row => row.title).join("")));
+  const d = notes.all({ where: note => note.title === "d" }).current[0];
+  notes.update(d.id, { size: 1 }); // not among them
+  assert.deepEqual(told, ["cb"]);
+  const before = open.current;
+  notes.update(d.id, { done: false });
+  assert.deepEqual(told, ["cb", "dc"]);
+  assert.notEqual(open.current, before);
+  stop();
+  notes.create({ title: "z" });
+  assert.deepEqual(told, ["cb", "dc"]);
+  assert.deepEqual(open.current.map(row => row.title), ["z", "d"], "current even without a listener");
+  assert.deepEqual(notes.all({ orderBy: "title", offset: 3 }).current.map(row => row.title), ["d", "z"]);
+});
+
+test("a live value is an async iterable that waits for its first value", async test => {
+  const store = await openStore(test);
+  const notes = store.collection("note");
+  notes.create({ title: "a" });
+  const seen = [];
+  for await (const rows of notes.all()) {
+    seen.push(rows.length);
+    if (seen.length === 2) break;
+    queueMicrotask(() => notes.create({ title: "b" }));
+  }
+  assert.deepEqual(seen, [1, 2]);
+});
+
+test("a batch is one commit a type, and nothing of it is written when it throws", async test => {
+  const store = await openStore(test);
+  const notes = store.collection("note");
+  const [first, second] = store.batch(tx => {
+    const notes = tx.collection("note");
+    const board = tx.collection("board").create({ name: "b" });
+    const note = notes.create({ title: "a", on: board.id });
+    notes.update(note.id, { done: true });
+    note.body.insert(0, "text");
+    return [note, notes.create({ title: "b" })];
+  });
+  assert.equal(notes.all().current.length, 2);
+  const now = notes.one(first.id).current;
+  assert.deepEqual([now.title, now.done, now.body.current], ["a", true, "text"]);
+  await store.settled();
+  const [one, other] = [await notes.history(first.id), await notes.history(second.id)];
+  assert.deepEqual([one.length, Object.values(one[0].clock)], [1, Object.values(other[0].clock)], "the same commit");
+  await assert.rejects(async () => store.batch(tx => {
+    tx.collection("note").create({ title: "c" });
+    throw new RangeError("no");
+  }), RangeError);
+  assert.equal(notes.all().current.length, 2);
+  const error = await thrown(() => store.batch(async () => {}));
+  assert.equal(error.code, "invalid");
+});
+
+test("what does not fit the schema is refused by name", async test => {
+  const store = await openStore(test);
+  const notes = store.collection("note");
+  for (const [patch, name] of [
+    [{ title: 1 }, "title"], [{ due: new Date(NaN) }, "due"], [{ tags: ["a"] }, "tags"], [{ tags: new Set([1]) }, "tags"],
+    [{ nope: 1 }, "nope"], [{ body: "x" }, "body"], [{ likes: 1.5 }, ""],
+  ]) {
+    const error = await thrown(() => notes.create(patch));
+    assert.ok(error instanceof SyncError && error.code === "invalid" && error.message.includes(name), `${name}: ${error}`);
+  }
+  assert.equal((await thrown(() => store.collection("nope"))).code, "invalid");
+  assert.equal((await thrown(() => open({ schema: app }))).code, "invalid");
+  assert.throws(() => schema({ note: { id: t.string() } }), { code: "invalid" });
+});
+
+test("a value of another sort reads as the default, is counted, and is not overwritten by reading", async test => {
+  const other = schema({ note: { title: t.number(), tags: t.set(t.number()) } });
+  const store = await openStore(test, { schema: other });
+  const { id } = store.collection("note").create({ title: 5, tags: new Set([1]) });
+  const backup = await store.export();
+  const reader = await openStore(test);
+  await reader.import(backup);
+  const note = await reader.collection("note").get(id);
+  assert.deepEqual([note.title, [...note.tags]], ["", []]);
+  const status = await until(reader.status, status => status.misfits > 0);
+  assert.equal(status.misfits, 2);
+  assert.equal(await reader.digest(), await store.digest());
+});
+
+test("a backup is whole or refused, carries no key, and makes a device that must still be let in", async test => {
+  const store = await openStore(test);
+  const { id } = store.collection("note").create({ title: "a" });
+  const backup = await store.export();
+  const copy = await openStore(test);
+  const bytes = new Uint8Array(await backup.arrayBuffer());
+  for (const broken of [bytes.slice(0, -1), bytes.slice(4), bytes.with(bytes.length - 50, bytes.at(-50) ^ 1)]) {
+    assert.equal((await thrown(() => copy.import(new Blob([broken])))).code, "invalid");
+  }
+  await copy.import(backup);
+  assert.equal((await copy.collection("note").get(id)).title, "a");
+  assert.notEqual(copy.device.id, store.device.id);
+  copy.collection("note").create({ title: "b" });
+  assert.equal((await thrown(() => copy.settled())).code, "not_trusted");
+});
+
+test("words are shown until they are saved, and then never again", async test => {
+  const store = await openStore(test);
+  assert.equal(await store.recoveryWords(), null, "no vault yet");
+  store.collection("note").create({});
+  await store.settled();
+  assert.equal((await store.recoveryWords()).length, 24);
+  await store.recoverySaved();
+  assert.equal(await store.recoveryWords(), null);
+});
+
+test("events tell of changes, also of those before", async test => {
+  const store = await openStore(test);
+  const { id } = store.collection("note").create({});
+  await store.settled();
+  for await (const event of store.events({ history: 10 })) {
+    if (event.type !== "entitiesUpdated") continue;
+    assert.deepEqual([event.ids, event.origin], [[id], "local"]);
+    break;
+  }
+  const none = [];
+  for await (const event of store.events({ signal: AbortSignal.abort() })) none.push(event);
+  assert.deepEqual(none, []);
+});
+
+test("what later issues bring answers unsupported, and nothing else does", async test => {
+  const store = await openStore(test);
+  const codes = await Promise.all([
+    () => store.pairing.offer(), () => store.pairing.join("x"), () => store.pairing.unlock(), () => store.settled("cloud"),
+    () => store.cloud.connect({}), async () => store.cloud.setToken("x"), async () => store.policy.current,
+    () => store.policy.set({ kind: "personal" }), async () => store.policy.audit.current,
+    () => open({ name: "x", schema: app, iceServers: [] }), () => open({ name: "x", schema: app, cloud: {} }),
+    () => open({ name: "x", schema: app }), // no IndexedDB in Node
+  ].map(async run => (await thrown(run)).code));
+  assert.deepEqual(new Set(codes), new Set(["unsupported"]));
+  assert.equal((await thrown(() => store.syncNow())).code, "unreachable", "there is nobody");
+  await Promise.all([store.explain(), store.digest(), store.persisted(), store.settled()]);
+});
+
+test("a closed store says so, and a call that was given up says aborted", async test => {
+  const store = await openStore(test);
+  store.collection("note").create({});
+  const never = store.settled("peer", { signal: AbortSignal.timeout(5) });
+  assert.equal((await thrown(() => never)).code, "aborted");
+  await store.close();
+  await store.close();
+  for (const run of [() => store.collection("note").create({}), () => store.digest(), () => store.pause()]) {
+    assert.equal((await thrown(run)).code, "closed");
+  }
+});
+
+test("a listener that throws stops nobody else", async test => {
+  const store = await openStore(test);
+  const notes = store.collection("note");
+  const reported = [];
+  globalThis.reportError = error => reported.push(error.message);
+  test.after(() => delete globalThis.reportError);
+  let told = 0;
+  notes.all().subscribe(() => {
+    throw new RangeError("mine");
+  });
+  notes.all().subscribe(() => (told += 1));
+  notes.create({});
+  assert.deepEqual([told, reported], [2, ["mine", "mine"]]);
+});
