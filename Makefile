@@ -10,7 +10,7 @@ CARGO        ?= cargo
 TOOLS := $(or $(PRIVSTACK_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/privstack-sync/tools)
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: help setup demo demo-native test lint doc test-native wasm browser pkg package sim mutants bench bench-sync fuzz clean
+.PHONY: help setup demo demo-native page test lint doc test-native wasm browser pkg package sim mutants bench bench-sync fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -51,6 +51,10 @@ pkg: ## the npm package: build, size, tarball; types, Node, bundlers, tabs and d
 	scripts/npm-package
 	$(CARGO) build --locked --features $(FEATURES) --bin privstack-relay
 	scripts/npm-tests
+
+page: ## the notes board in www/, with a relay and a native device, on http://127.0.0.1:8080/
+	@scripts/setup native wasm
+	@scripts/page
 
 package: ## the packed crate builds in an empty project
 	scripts/check-package
