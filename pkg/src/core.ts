@@ -48,5 +48,6 @@ export interface CoreOptions {
   deviceName: string;
   memory: boolean;
   single: boolean;
+  offline: boolean;
   relays: string[];
 }

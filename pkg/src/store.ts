@@ -333,11 +333,14 @@ export async function openStore<S extends Schema>(options: OpenOptions<S>, netwo
     throw new SyncError("insecure_context", "browsers keep keys and locks for secure pages only: serve this page over https:// or from localhost");
   }
   const relays = new Relays(options.relays ?? []);
+  if (options.relays?.length && typeof WebSocket === "undefined") {
+    throw new SyncError("unsupported", "relays are reached by WebSocket, which Node has from version 22 on; open the store without `relays` here");
+  }
   // A relay that nobody has asked yet may be asked while the module loads; the store opens without an answer too.
   const [module] = await Promise.all([load(options.wasm), relays.isComplete ? undefined : relays.ask()]);
   const deviceName = options.deviceName ?? "browser";
   const engine = await Engine.open(module, {
-    name, deviceName, memory: inMemory, single: options.tabs === "single",
+    name, deviceName, memory: inMemory, single: options.tabs === "single", offline: !options.relays?.length,
     relays: [...relays.known],
   }, network);
   const store = new StoreOf<S>(engine, module, options, deviceName);

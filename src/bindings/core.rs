@@ -31,6 +31,8 @@ struct Options {
     memory: bool,
     /// A second tab is an error.
     single: bool,
+    /// Every byte stays on this device.
+    offline: bool,
     relays: Vec<String>,
 }
 
@@ -225,7 +227,11 @@ fn read_changes(changes: &Array) -> Result<Vec<(EntityId, Vec<crate::crdt::Edit>
 /// Makes the orchestrator of a store, each time that this tab comes to lead.
 fn maker(options: &Options, network: Option<TestNetwork>) -> Maker {
     let config = OrchestratorConfig {
-        sync_config: SyncConfig { device_name: options.device_name.clone(), ..SyncConfig::default() },
+        sync_config: SyncConfig {
+            device_name: options.device_name.clone(),
+            offline: options.offline,
+            ..SyncConfig::default()
+        },
         p2p_config: P2pConfig {
             listen_addr: String::new(),
             extra_listen: Vec::new(),
@@ -240,8 +246,6 @@ fn maker(options: &Options, network: Option<TestNetwork>) -> Maker {
     };
     Box::new(move |relays| {
         let mut config = config.clone();
-        // Without a relay every byte stays on this device.
-        config.sync_config.offline = relays.is_empty();
         config.p2p_config.enable_relay = !relays.is_empty();
         config.p2p_config.bootstrap_nodes = relays.to_vec();
         match &network {

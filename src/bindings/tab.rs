@@ -197,9 +197,10 @@ impl Tab {
                 News::Heard(bytes) => self.heard(&bytes),
                 News::Relays(relays) => {
                     self.relays = relays;
-                    if self.engine.is_some() {
-                        self.stop_leading().await;
-                        self.lead().await;
+                    if let Some(engine) = &self.engine
+                        && let Err(error) = engine.set_relays(self.relays.clone()).await
+                    {
+                        tracing::warn!(%error, "the relays are not used");
                     }
                     None
                 }

@@ -66,8 +66,7 @@ impl SyncEngine {
         }
         let done = |engine: &mut Self| engine.out.push(Output::Reply(id, Ok(Reply::Done)));
         let result = match call {
-            Call::Init { device_name, policy, root } => self.init(id, device_name, policy, root, false),
-            Call::InitKeeping { device_name, policy, root } => self.init(id, device_name, policy, root, true),
+            Call::Init { device_name, policy, root } => self.init(id, device_name, policy, root),
             Call::RecoveryKey => {
                 let key = self.recovery.clone().map(RecoveryKey);
                 self.out.push(Output::Reply(id, Ok(Reply::RecoveryKey(key))));

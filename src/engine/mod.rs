@@ -280,11 +280,10 @@ impl SyncEngine {
         self
     }
 
-    /// Says whether the network knows ways to members of whom no address is known: through a relay, say. Members are
-    /// dialled then even so.
-    pub fn finding_members(mut self, finds_members: bool) -> Self {
+    /// Says whether the network knows ways to members of whom no address is known: through a relay, say. From the next
+    /// input on they are dialled then even so.
+    pub fn set_finds_members(&mut self, finds_members: bool) {
         self.finds_members = finds_members;
-        self
     }
 
     /// Makes a vault under this policy when the device has none and the app writes or invites; without this, that is

@@ -251,6 +251,7 @@ impl SyncEngine {
         log: LogId,
         writes: Vec<TabWrite>,
     ) -> Result<()> {
+        self.vault_at_need()?;
         self.vault()?;
         if self.tabs.waiting.len() >= MAX_WAITING {
             return Err(Error::new(ErrorCode::Busy, "too many tabs wait for this device's store; try again"));

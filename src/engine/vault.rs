@@ -17,15 +17,13 @@ use crate::types::limits::MAX_DEVICE_NAME_BYTES;
 use crate::types::{Epoch, PeerId, VaultId};
 
 impl SyncEngine {
-    /// Makes a vault with this device as its first Admin; with `keep`, the recovery key is kept until its user has saved
-    /// it.
+    /// Makes a vault with this device as its first Admin.
     pub(super) fn init(
         &mut self,
         call: CallId,
         device_name: String,
         policy: PolicyKind,
         root: Zeroizing<[u8; 32]>,
-        keep: bool,
     ) -> Result<()> {
         if let Some(vault) = &self.vault {
             let vault = vault.membership.vault();
@@ -33,9 +31,6 @@ impl SyncEngine {
         }
         let mut arrived = Arrived::default();
         let vault = self.make_vault(device_name, policy, &root, &mut arrived)?;
-        if keep {
-            self.keep_recovery(root, &mut arrived);
-        }
         arrived.landed.replies.push((call, Reply::Vault(vault, 0)));
         self.finish_arrival(arrived);
         Ok(())
@@ -48,14 +43,10 @@ impl SyncEngine {
         let root = Zeroizing::new(self.entropy.bytes());
         let mut arrived = Arrived::default();
         self.make_vault(self.device_name.clone(), policy, &root, &mut arrived)?;
-        self.keep_recovery(root, &mut arrived);
-        self.finish_arrival(arrived);
-        Ok(())
-    }
-
-    fn keep_recovery(&mut self, root: Zeroizing<[u8; 32]>, arrived: &mut Arrived) {
         arrived.batch.put(Table::Meta, meta::RECOVERY, &root[..]);
         self.recovery = Some(root);
+        self.finish_arrival(arrived);
+        Ok(())
     }
 
     pub(super) fn recovery_saved(&mut self, call: CallId) {

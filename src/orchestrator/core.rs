@@ -51,8 +51,7 @@ impl Core {
             resync_interval_ms: u64::try_from(sync.resync_interval.as_millis()).unwrap_or(u64::MAX),
             instance_mark,
             seed: *seed,
-        })
-        .finding_members(config.p2p_config.enable_relay);
+        });
         if sync.makes_vault {
             engine = engine.with_own_vault(policy);
         }
@@ -98,6 +97,12 @@ impl Core {
                 () = sleep_until(world, self.wake) => self.tick(world.now(), outside),
             }
         }
+    }
+
+    /// Says whether the network reaches members without knowing an address, now.
+    pub fn finds_members(&mut self, now: Instant, finds: bool, outside: &mut Vec<Output>) {
+        self.engine.set_finds_members(finds);
+        self.handle(now, Input::Tick, outside);
     }
 
     /// Whether calls and frames may come in.

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::platform::entropy;
 use crate::platform::host::{keys, p2p, store, thread, time};
 use crate::policy::PolicyKind;
+use crate::transport::Transport;
 use crate::types::{Instant, Keypair};
 
 /// An orchestrator for one person's devices: every member reads all types. It returns at once and touches no disk;
@@ -29,7 +30,20 @@ pub fn create_enterprise_orchestrator(config: OrchestratorConfig) -> Orchestrato
 }
 
 fn create(config: OrchestratorConfig, policy: PolicyKind) -> OrchestratorHandle {
-    let world = Device { config: config.clone(), clock: time::Clock::new() };
+    create_on(config, policy, |keypair, config| match config.sync_config.offline {
+        true => Ok(None),
+        false => p2p::start(keypair, &config.p2p_config).map(Some),
+    })
+}
+
+/// An orchestrator on another network than the platform's, for tests of apps say: `connect` starts it on the engine's
+/// thread; `None` is no network.
+pub fn create_on<T: Transport + 'static>(
+    config: OrchestratorConfig,
+    policy: PolicyKind,
+    connect: impl FnMut(&Keypair, &OrchestratorConfig) -> Result<Option<T>> + Send + 'static,
+) -> OrchestratorHandle {
+    let world = Device { config: config.clone(), clock: time::Clock::new(), connect };
     let (orchestrator, handle) = SyncOrchestrator::new(world, config, policy);
     if let Err(error) = thread::spawn("privstack-engine", move || orchestrator.run()) {
         handle.has_no_thread(error);
@@ -37,13 +51,14 @@ fn create(config: OrchestratorConfig, policy: PolicyKind) -> OrchestratorHandle 
     handle
 }
 
-struct Device {
+struct Device<C> {
     config: OrchestratorConfig,
     clock: time::Clock,
+    connect: C,
 }
 
-impl World for Device {
-    type Transport = p2p::P2pTransport;
+impl<T: Transport, C: FnMut(&Keypair, &OrchestratorConfig) -> Result<Option<T>>> World for Device<C> {
+    type Transport = T;
 
     async fn open(&mut self) -> Result<Opened> {
         let path = self.config.db_path.clone();
@@ -65,10 +80,7 @@ impl World for Device {
     }
 
     async fn connect(&mut self, keypair: &Keypair) -> Result<Option<Self::Transport>> {
-        if self.config.sync_config.offline {
-            return Ok(None);
-        }
-        p2p::start(keypair, &self.config.p2p_config).map(Some)
+        (self.connect)(keypair, &self.config)
     }
 
     fn now(&self) -> Instant {

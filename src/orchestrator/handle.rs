@@ -27,6 +27,8 @@ pub(super) enum Request {
     Call(Box<Call>, oneshot::Sender<Result<Reply>>),
     /// Dial an address whose peer id is not known.
     Dial(String, oneshot::Sender<Result<()>>),
+    /// Use these relays.
+    Relays(Vec<String>, oneshot::Sender<Result<()>>),
     /// 32 random bytes.
     Entropy(oneshot::Sender<Result<Zeroizing<[u8; 32]>>>),
 }
@@ -178,16 +180,6 @@ impl OrchestratorHandle {
         let recovery_words = recovery_words(&root)?;
         let vault = self.init_with(self.shared.policy, root).await?;
         Ok(NewVault { vault, recovery_words })
-    }
-
-    /// [`OrchestratorHandle::init`] that shows no words: they are kept until [`Call::RecoverySaved`].
-    pub async fn init_keeping(&self) -> Result<VaultId> {
-        let root = self.ask(Request::Entropy).await?;
-        let device_name = self.shared.device_name.clone();
-        match self.call(Call::InitKeeping { device_name, policy: self.shared.policy, root }).await? {
-            Reply::Vault(vault, _) => Ok(vault),
-            reply => unexpected(reply),
-        }
     }
 
     /// Makes a vault under a policy of choice, with a recovery key of choice: 32 secret bytes, of which only the public
@@ -386,6 +378,12 @@ impl OrchestratorHandle {
             }
             _ => self.ask(|answer| Request::Dial(address, answer)).await,
         }
+    }
+
+    /// Reaches others through these relays from now on: at most 4 multiaddresses that end in `/p2p/` and the relay's
+    /// PeerId. Links and places that stay are left alone.
+    pub async fn set_relays(&self, relays: Vec<String>) -> Result<()> {
+        self.ask(|answer| Request::Relays(relays, answer)).await
     }
 
     /// Cuts all links and keeps them cut.

@@ -17,7 +17,7 @@ mod world;
 
 pub use blocking::block_on;
 pub use config::{CloudConfig, GoogleDriveConfig, ICloudConfig, OrchestratorConfig, SyncCommand, SyncConfig};
-pub use device::{create_enterprise_orchestrator, create_personal_orchestrator};
+pub use device::{create_enterprise_orchestrator, create_on, create_personal_orchestrator};
 pub use events::{BlockingEvents, EVENT_CAPACITY, EventStream, Filter, Subscription, Update};
 pub use handle::{BackupStream, NewVault, OrchestratorHandle};
 pub use runner::SyncOrchestrator;

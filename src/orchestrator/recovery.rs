@@ -73,6 +73,7 @@ impl<W: World> Running<'_, W> {
             }
         }
         self.last_failure = Some((self.world.now().mono, backoff));
+        self.tell_relayed();
         for call in self.standing.calls() {
             let id = self.call_id();
             self.input(Input::Call(id, call));

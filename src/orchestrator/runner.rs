@@ -78,7 +78,9 @@ impl App {
 impl Request {
     pub fn refuse(self, error: &Error) {
         match self {
-            Request::Start(to) | Request::Stop(to) | Request::Dial(_, to) => answer(to, Err(error.clone())),
+            Request::Start(to) | Request::Stop(to) | Request::Dial(_, to) | Request::Relays(_, to) => {
+                answer(to, Err(error.clone()))
+            }
             Request::Call(_, to) => answer(to, Err(error.clone())),
             Request::Entropy(to) => answer(to, Err(error.clone())),
         }

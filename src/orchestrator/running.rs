@@ -78,13 +78,29 @@ impl<'a, W: World> Running<'a, W> {
             next_call: 0,
             links: HashSet::new(),
             online: BTreeSet::new(),
-            standing: Standing::default(),
+            standing: Standing::new(config.p2p_config.enable_relay),
             redials: Redials::default(),
             last_failure: None,
             failure_told: false,
         };
+        running.tell_relayed();
         running.carry_out();
         Ok(running)
+    }
+
+    /// Tells the engine whether members can be reached without an address.
+    pub(super) fn tell_relayed(&mut self) {
+        let now = self.world.now();
+        if let Some(core) = &mut self.core {
+            core.finds_members(now, self.standing.relayed, &mut self.outside);
+        }
+    }
+
+    fn set_relays(&mut self, relays: &[String]) -> Result<()> {
+        self.network.as_mut().ok_or_else(no_network)?.set_relays(relays)?;
+        self.standing.relayed = !relays.is_empty();
+        self.tell_relayed();
+        Ok(())
     }
 
     pub(super) async fn run(mut self, requests: &mut mpsc::Receiver<Request>) -> (Stop, Result<()>) {
@@ -156,6 +172,7 @@ impl<'a, W: World> Running<'a, W> {
                 self.input(Input::Call(id, *call));
             }
             Request::Dial(address, caller) => answer(caller, self.dial_address(&address)),
+            Request::Relays(relays, caller) => answer(caller, self.set_relays(&relays)),
             Request::Entropy(caller) => answer(caller, self.world.entropy()),
             // Open is what it is; stops end the loop before they come here.
             Request::Start(caller) | Request::Stop(caller) => answer(caller, Ok(())),

@@ -22,9 +22,16 @@ pub(super) struct Standing {
     paused: bool,
     wanted: BTreeMap<PeerId, Vec<String>>,
     found: VecDeque<(PeerId, Vec<String>)>,
+    /// Whether there are relays, through which members are reached without an address.
+    pub relayed: bool,
 }
 
 impl Standing {
+    /// Nothing wished and nothing found so far.
+    pub fn new(relayed: bool) -> Self {
+        Self { relayed, ..Self::default() }
+    }
+
     /// Takes note of a wish in a call.
     pub fn note_call(&mut self, call: &Call) {
         match call {

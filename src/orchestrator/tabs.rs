@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 
 use super::handle::OrchestratorHandle;
 use crate::engine::SyncEvent;
-use crate::error::ErrorCode;
 use crate::tabs::{Hub, HubInput, HubOutput, ToLeader, ToTab};
 
 /// Messages of tabs that wait for the engine.
@@ -35,16 +34,6 @@ pub async fn serve_tabs(
                 HubOutput::Dial(number, address) => {
                     calls.push(async move { HubInput::Dialled(number, handle.dial(address).await) }.boxed_local());
                 }
-                HubOutput::MakeVault => calls.push(
-                    async move {
-                        HubInput::VaultMade(match handle.init_keeping().await {
-                            // Somebody else was quicker.
-                            Err(error) if error.code() == ErrorCode::Invalid => Ok(()),
-                            made => made.map(drop),
-                        })
-                    }
-                    .boxed_local(),
-                ),
             }
         }
         // Answers before events: a state that was read before a change must not come after it.

@@ -201,11 +201,6 @@ impl Ask {
             Ask::Dial(address) => return Err(address),
         })
     }
-
-    /// Whether it is of no use without a vault, so that one is made.
-    pub fn needs_vault(&self) -> bool {
-        matches!(self, Ask::Invite(..))
-    }
 }
 
 impl Answer {

@@ -20,8 +20,6 @@ pub enum HubInput {
     Reply(u64, Result<Reply>),
     /// The engine tells something.
     Event(SyncEvent),
-    /// The vault was made, or not.
-    VaultMade(Result<()>),
     /// The answer to a dial.
     Dialled(u64, Result<()>),
 }
@@ -31,8 +29,6 @@ pub enum HubInput {
 pub enum HubOutput {
     /// Call the engine; the answer is [`HubInput::Reply`] with the same number.
     Call(u64, Call),
-    /// Make a vault, then say [`HubInput::VaultMade`].
-    MakeVault,
     /// Dial an address, then say [`HubInput::Dialled`].
     Dial(u64, String),
     /// Tell a tab, or all.
@@ -46,8 +42,7 @@ enum Waiting {
     Welcome(TabId),
     Page(TabId, EntityType),
     Fetched(TabId, EntityType, Vec<EntityId>),
-    /// The message is kept until it is known whether there is a vault.
-    Saved(TabId, u64, Box<ToLeader>),
+    Saved(TabId, u64),
     Answer(TabId, u64),
 }
 
@@ -61,8 +56,6 @@ pub struct Hub {
     /// Whether the engine's first start was told; a further one follows a failure of its store.
     started: bool,
     addresses: Vec<String>,
-    /// What waits for the vault that is being made.
-    for_vault: Option<Vec<ToLeader>>,
     out: Vec<HubOutput>,
 }
 
@@ -76,7 +69,6 @@ impl Hub {
             watched: BTreeSet::new(),
             started: false,
             addresses: Vec::new(),
-            for_vault: None,
             // Tabs that knew the leader before say Hello to this one.
             out: vec![HubOutput::Post(ToTab::Anew)],
         }
@@ -92,7 +84,6 @@ impl Hub {
                 }
             }
             HubInput::Event(event) => self.event(event),
-            HubInput::VaultMade(made) => self.vault_made(made),
             HubInput::Dialled(number, result) => {
                 if let Some(Waiting::Answer(tab, ask)) = self.waiting.remove(&number) {
                     self.post(ToTab::Answer(tab, ask, result.map(|()| Answer::Done)));
@@ -124,12 +115,6 @@ impl Hub {
     }
 
     fn message(&mut self, message: ToLeader) {
-        if let Some(waiting) = &mut self.for_vault
-            && (matches!(message, ToLeader::Write(..))
-                || matches!(&message, ToLeader::Ask(_, _, ask) if ask.needs_vault()))
-        {
-            return waiting.push(message);
-        }
         match message {
             ToLeader::Hello(tab) => self.call(Call::OpenTab(tab), Waiting::Welcome(tab)),
             ToLeader::Watch(tab, entity_type) => {
@@ -142,15 +127,10 @@ impl Hub {
                 let call = Call::StatesOf { entity_type: entity_type.clone(), ids: ids.clone() };
                 self.call(call, Waiting::Fetched(tab, entity_type, ids));
             }
-            ToLeader::Write(tab, number, log, ref writes) => {
-                let call = Call::TabWrites { tab, number, log, writes: writes.clone() };
-                self.call(call, Waiting::Saved(tab, number, Box::new(message)));
+            ToLeader::Write(tab, number, log, writes) => {
+                self.call(Call::TabWrites { tab, number, log, writes }, Waiting::Saved(tab, number));
             }
-            ToLeader::Ask(tab, number, ask) => match ask.clone().into_call(&self.addresses) {
-                Ok(call) if ask.needs_vault() => {
-                    let message = Box::new(ToLeader::Ask(tab, number, ask));
-                    self.call(call, Waiting::Saved(tab, number, message));
-                }
+            ToLeader::Ask(tab, number, ask) => match ask.into_call(&self.addresses) {
                 Ok(call) => self.call(call, Waiting::Answer(tab, number)),
                 Err(address) => {
                     self.next += 1;
@@ -178,19 +158,11 @@ impl Hub {
             (Waiting::Fetched(tab, entity_type, ids), Ok(Reply::States(states))) => {
                 self.post(ToTab::Fetched(tab, entity_type, ids, *states));
             }
-            (Waiting::Saved(_, _, message), Err(error)) if error.code() == ErrorCode::NoVault => {
-                if self.for_vault.is_none() {
-                    self.out.push(HubOutput::MakeVault);
-                }
-                self.for_vault.get_or_insert_default().push(*message);
-            }
-            (Waiting::Saved(tab, number, _), Ok(Reply::TabSaved(saved))) => {
+            (Waiting::Saved(tab, number), Ok(Reply::TabSaved(saved))) => {
                 self.post(ToTab::Saved(tab, number, Ok(saved)));
             }
-            (Waiting::Saved(tab, number, message), Err(error)) if matches!(*message, ToLeader::Write(..)) => {
-                self.post(ToTab::Saved(tab, number, Err(error)));
-            }
-            (Waiting::Answer(tab, number) | Waiting::Saved(tab, number, _), reply) => {
+            (Waiting::Saved(tab, number), Err(error)) => self.post(ToTab::Saved(tab, number, Err(error))),
+            (Waiting::Answer(tab, number), reply) => {
                 self.post(ToTab::Answer(tab, number, reply.and_then(Answer::of)));
             }
             // The store is being opened again: `Started` comes, and then all begins anew.
@@ -224,20 +196,5 @@ impl Hub {
             _ => return,
         };
         self.post(ToTab::Notice(notice));
-    }
-
-    fn vault_made(&mut self, made: Result<()>) {
-        for message in self.for_vault.take().unwrap_or_default() {
-            match (&made, message) {
-                (Ok(()), message) => self.message(message),
-                (Err(error), ToLeader::Write(tab, number, ..)) => {
-                    self.post(ToTab::Saved(tab, number, Err(error.clone())));
-                }
-                (Err(error), ToLeader::Ask(tab, number, _)) => {
-                    self.post(ToTab::Answer(tab, number, Err(error.clone())));
-                }
-                _ => {}
-            }
-        }
     }
 }

@@ -39,6 +39,7 @@ fn engine(seed: u8) -> SyncEngine {
         instance_mark: [0; 16],
         seed: [seed.wrapping_add(100); 32],
     })
+    .with_own_vault(PolicyKind::Personal)
 }
 
 impl Browser {
@@ -112,17 +113,6 @@ impl Browser {
         for output in outputs {
             match output {
                 HubOutput::Call(number, call) => self.input(Input::Call(CallId(number), call)),
-                HubOutput::MakeVault => {
-                    let root = zeroize::Zeroizing::new([7; 32]);
-                    let call = crate::engine::Call::InitKeeping {
-                        device_name: "browser".into(),
-                        policy: PolicyKind::Personal,
-                        root,
-                    };
-                    self.input(Input::Call(CallId(u64::MAX), call));
-                    let out = self.hub.handle(HubInput::VaultMade(Ok(())));
-                    self.hub_outputs(out);
-                }
                 HubOutput::Dial(number, _) => {
                     let out = self.hub.handle(HubInput::Dialled(number, Ok(())));
                     self.hub_outputs(out);

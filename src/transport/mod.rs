@@ -60,6 +60,12 @@ pub trait Transport {
     fn dial(&mut self, peer: PeerId, addresses: Vec<String>);
     /// Dials an address whose peer id may not be known (no `/p2p/…` at its end).
     fn dial_address(&mut self, address: &str) -> Result<()>;
+    /// Reaches others through these relays from now on (multiaddresses that end in the relay's peer id), and keeps the
+    /// places at those that it used before. A network that needs none has nothing to do.
+    fn set_relays(&mut self, relays: &[String]) -> Result<()> {
+        let _ = relays;
+        Ok(())
+    }
     /// Cuts every link and refuses new ones until [`Transport::resume`].
     fn pause(&mut self);
     /// See [`Transport::pause`].

@@ -5,6 +5,11 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
+use privstack_sync::crdt::Edit;
+use privstack_sync::engine::SyncEvent;
+use privstack_sync::orchestrator::{OrchestratorConfig, SyncConfig, block_on, create_personal_orchestrator};
+use privstack_sync::transport::p2p::P2pConfig;
+use privstack_sync::types::EntityType;
 use serde_json::{Value as Json, json};
 
 use crate::device::*;
@@ -55,6 +60,40 @@ fn two_devices_that_only_know_a_relay_sync_through_it_and_again_after_it_was_gon
     assert_eq!(server.address(), address);
     until_equal(&mut [&mut at_a, &mut at_b]);
     assert_eq!(at_a.fields(&id), json!({"title": "from a", "tags": ["from b"]}));
+}
+
+#[test]
+fn a_device_that_is_open_takes_a_relay_and_keeps_what_it_has() {
+    let place = tempfile::tempdir().unwrap();
+    let server = relay(&place.path().join("relay"), WS, &[]);
+    let handle = create_personal_orchestrator(OrchestratorConfig {
+        sync_config: SyncConfig::default(),
+        p2p_config: P2pConfig {
+            listen_addr: String::new(),
+            extra_listen: vec![],
+            enable_mdns: false,
+            ..P2pConfig::default()
+        },
+        cloud_config: None,
+        db_path: place.path().join("data"),
+    });
+    let mut events = handle.events();
+    block_on(async {
+        handle.start().await.unwrap();
+        let note = EntityType::new("note").unwrap();
+        let id = handle.create(note.clone(), vec![Edit::Create]).await.unwrap();
+        assert!(handle.set_relays(vec!["nonsense".into()]).await.is_err());
+        handle.set_relays(vec![server.address()]).await.unwrap();
+        loop {
+            match events.next().await.unwrap() {
+                SyncEvent::Listening(address) if address.contains("/p2p-circuit/") => break,
+                SyncEvent::ListenFailed(address, why) => panic!("{address}: {why}"),
+                _ => {}
+            }
+        }
+        assert_eq!(handle.get(note, id).await.unwrap().id, id);
+        handle.stop().await.unwrap();
+    });
 }
 
 #[test]

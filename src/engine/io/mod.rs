@@ -123,16 +123,8 @@ pub enum Call {
         /// 32 bytes that the recovery words stand for; the engine keeps only the public key.
         root: zeroize::Zeroizing<[u8; 32]>,
     },
-    /// [`Call::Init`] that also keeps the seed, until [`Call::RecoverySaved`]: for apps that show its words later.
-    InitKeeping {
-        /// This device's name.
-        device_name: String,
-        /// Personal or enterprise.
-        policy: PolicyKind,
-        /// See [`Call::Init`].
-        root: zeroize::Zeroizing<[u8; 32]>,
-    },
-    /// The recovery key of a vault that a first write or [`Call::InitKeeping`] made, while it is kept; answers [`Reply::RecoveryKey`].
+    /// The recovery key of a vault that a first write or invite made, while it is kept; answers
+    /// [`Reply::RecoveryKey`].
     RecoveryKey,
     /// The user has saved it: it is forgotten here.
     RecoverySaved,

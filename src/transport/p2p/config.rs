@@ -7,7 +7,7 @@ pub struct P2pConfig {
     pub listen_addr: String,
     /// More of the same. By default TCP beside QUIC, for networks that drop UDP.
     pub extra_listen: Vec<String>,
-    /// Multiaddresses of nodes that help to reach others: with `enable_relay` the relays, 1 to 4, each ending in
+    /// Multiaddresses of nodes that help to reach others: with `enable_relay` the relays, at most 4, each ending in
     /// `/p2p/` and the relay's PeerId.
     pub bootstrap_nodes: Vec<String>,
     /// Find peers on the local network, and be found (mDNS).

@@ -41,18 +41,17 @@ enum State {
 }
 
 impl Relays {
-    /// The relays of a configuration. Fails on one without an address or a name.
+    /// The relays of a configuration.
     pub fn new(config: &P2pConfig) -> Result<Self> {
-        if !config.enable_relay {
-            return Ok(Self::default());
+        if config.enable_relay { Self::read(&config.bootstrap_nodes) } else { Ok(Self::default()) }
+    }
+
+    /// Fails on one without an address or a name, and on too many.
+    fn read(relays: &[String]) -> Result<Self> {
+        if relays.len() > MAX_RELAYS {
+            return Err(Error::invalid(format!("{} relays are given; {MAX_RELAYS} are the limit", relays.len())));
         }
-        if config.bootstrap_nodes.is_empty() || config.bootstrap_nodes.len() > MAX_RELAYS {
-            return Err(Error::invalid(format!(
-                "enable_relay takes 1 to {MAX_RELAYS} relays in bootstrap_nodes; {} are given",
-                config.bootstrap_nodes.len()
-            )));
-        }
-        let relays = config.bootstrap_nodes.iter().map(|text| {
+        let relays = relays.iter().map(|text| {
             let (address, peer) = address::parse(text)?;
             let peer = peer.ok_or_else(|| {
                 Error::invalid(format!("`{text}` does not say which relay it is; a relay's address ends in /p2p/12D3…"))
@@ -61,6 +60,20 @@ impl Relays {
             Ok(Relay { peer, address, state: State::Waiting(0), wait: FIRST_WAIT })
         });
         Ok(Self { relays: relays.collect::<Result<_>>()? })
+    }
+
+    /// Takes other relays, and gives the places at those that are none any more. Fails as at the start, and changes
+    /// nothing then.
+    pub fn replace(&mut self, relays: &[String]) -> Result<Vec<ListenerId>> {
+        let mut new = Self::read(relays)?;
+        for relay in &mut new.relays {
+            if let Some(at) = self.relays.iter().position(|old| old.address == relay.address) {
+                *relay = self.relays.swap_remove(at);
+            }
+        }
+        let gone = self.give_up();
+        *self = new;
+        Ok(gone)
     }
 
     /// Whether this is a relay, which holds no session.
@@ -168,7 +181,7 @@ mod tests {
         for bad in ["/ip4/127.0.0.1/tcp/1/ws", "relay.example", &format!("/p2p/{name}")] {
             assert!(Relays::new(&config(&[bad])).is_err(), "{bad}");
         }
-        assert!(Relays::new(&config(&[])).is_err());
+        assert!(Relays::new(&config(&[format!("/ip4/127.0.0.1/tcp/1/ws/p2p/{name}").as_str(); 5])).is_err());
         let off = P2pConfig { enable_relay: false, ..config(&["nonsense"]) };
         assert_eq!(Relays::new(&off).unwrap().circuits().count(), 0);
     }
@@ -201,5 +214,25 @@ mod tests {
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(relays.ended(ListenerId::next()), None, "another listener is none of them");
+    }
+
+    #[test]
+    fn other_relays_leave_the_places_at_those_that_stay() {
+        let relay = |port: u16| format!("/ip4/127.0.0.1/tcp/{port}/ws/p2p/{}", libp2p::PeerId::random());
+        let (stays, goes, comes) = (relay(1), relay(2), relay(3));
+        let mut relays = Relays::new(&config(&[&stays, &goes])).unwrap();
+        let mut places = Vec::new();
+        relays.ask(|_| {
+            places.push(ListenerId::next());
+            places.last().copied()
+        });
+        assert!(relays.replace(&["nonsense".into()]).is_err());
+        assert_eq!(relays.replace(&[comes.clone(), stays]).unwrap(), [places[1]]);
+        let mut asked = Vec::new();
+        relays.ask(|address| {
+            asked.push(address.to_string());
+            None
+        });
+        assert_eq!(asked, [format!("{comes}/p2p-circuit")]);
     }
 }

@@ -502,6 +502,14 @@ impl<D: Discovery> Transport for P2pTransport<D> {
         Ok(())
     }
 
+    fn set_relays(&mut self, relays: &[String]) -> Result<()> {
+        for place in self.relays.replace(relays)? {
+            self.swarm.remove_listener(place);
+        }
+        self.ask_relays();
+        Ok(())
+    }
+
     fn pause(&mut self) {
         self.paused = true;
         self.swarm.behaviour_mut().streams.set_paused(true);
