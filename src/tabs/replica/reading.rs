@@ -10,7 +10,8 @@ use crate::types::limits::MAX_BATCH_SIZE;
 use crate::types::{EntityId, EntityType, FieldName};
 
 impl Replica {
-    /// Wants all entities of a type, and what changes of them: [`Update::Ready`] tells when they are here.
+    /// Wants all entities of a type, and what changes of them:
+    /// [`Update::Ready`](super::Update::Ready) tells when they are here.
     pub fn watch(&mut self, entity_type: &EntityType) {
         let kind = self.kinds.entry(entity_type.clone()).or_default();
         if !std::mem::replace(&mut kind.watched, true) && self.welcome {
@@ -23,7 +24,7 @@ impl Replica {
         self.kinds.get(entity_type).is_some_and(|kind| kind.ready)
     }
 
-    /// Wants these entities: [`Update::Fetched`] tells when they are here.
+    /// Wants these entities: [`Update::Fetched`](super::Update::Fetched) tells when they are here.
     pub fn fetch(&mut self, entity_type: &EntityType, ids: &[EntityId]) {
         let kind = self.kinds.entry(entity_type.clone()).or_default();
         let new: Vec<EntityId> =
@@ -106,7 +107,8 @@ impl Replica {
         }
     }
 
-    /// Asks the leader; [`Update::Answer`] comes with the same number. A leader that comes after is asked again.
+    /// Asks the leader; [`Update::Answer`](super::Update::Answer) comes with the same number. A leader that comes after is
+    /// asked again.
     pub fn ask(&mut self, ask: Ask) -> u64 {
         self.next_ask += 1;
         if self.welcome {
