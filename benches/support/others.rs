@@ -110,29 +110,49 @@ pub fn typing(edits: usize) -> Vec<Keys> {
         .collect()
 }
 
-/// Plain yrs on the same edits: each a transaction, their updates merged for each `group` of edits, sent and applied on
-/// the other side. The text there, and the bytes.
+/// The same edits with keystrokes that follow each other joined, as ours does within a write.
+fn joined(edits: &[Keys]) -> Vec<Keys> {
+    let mut joined: Vec<Keys> = Vec::new();
+    for edit in edits {
+        match (joined.last_mut(), edit) {
+            (Some(Keys::Insert(start, letters)), Keys::Insert(at, more)) if *at == *start + letters.len() as u32 => {
+                letters.push_str(more);
+            }
+            (Some(Keys::Insert(start, letters)), Keys::Delete(at, 1)) if *at + 1 == *start + letters.len() as u32 => {
+                letters.pop();
+                if letters.is_empty() {
+                    joined.pop();
+                }
+            }
+            (Some(Keys::Delete(start, length)), Keys::Delete(at, more)) if *at + *more == *start => {
+                (*start, *length) = (*at, *length + *more);
+            }
+            _ => joined.push(edit.clone()),
+        }
+    }
+    joined
+}
+
+/// Plain yrs on the same edits, a transaction for each `group` of them (joined first where there are several); each
+/// update is sent and applied on the other side. The text there, and the bytes.
 pub fn yrs_typing(edits: &[Keys], group: usize) -> (String, u64) {
     let (from, to) = (doc(1), doc(2));
     let (writing, reading) = (from.get_or_insert_text("text"), to.get_or_insert_text("text"));
     let mut bytes = 0;
     for some in edits.chunks(group) {
-        let updates: Vec<Vec<u8>> = some
-            .iter()
-            .map(|edit| {
-                let mut txn = from.transact_mut();
+        let update = {
+            let mut txn = from.transact_mut();
+            for edit in joined(some) {
                 match edit {
-                    Keys::Insert(at, letters) => writing.insert(&mut txn, *at, letters),
-                    Keys::Delete(at, length) => writing.remove_range(&mut txn, *at, *length),
+                    Keys::Insert(at, letters) => writing.insert(&mut txn, at, &letters),
+                    Keys::Delete(at, length) => writing.remove_range(&mut txn, at, length),
                 }
-                txn.encode_update_v1()
-            })
-            .collect();
-        for update in updates {
-            bytes += update.len() as u64;
-            let update = Update::decode_v1(&update).expect("an update");
-            to.transact_mut().apply_update(update).expect("an update that fits");
-        }
+            }
+            txn.encode_update_v1()
+        };
+        bytes += update.len() as u64;
+        let update = Update::decode_v1(&update).expect("an update");
+        to.transact_mut().apply_update(update).expect("an update that fits");
     }
     let shown = reading.get_string(&to.transact());
     (shown, bytes)
