@@ -25,8 +25,8 @@ demo-native:
 	@scripts/setup native
 	@scripts/demo
 
-test: ## lint, doc, test-native, wasm, browser, package; the time of each (the npm package has `make pkg`)
-	@scripts/parts setup lint doc test-native wasm browser package
+test: ## lint, doc, test-native, wasm, browser, pkg, package; the time of each
+	@scripts/parts setup lint doc test-native wasm browser pkg package
 
 lint: ## formatting, clippy, licences and sources of the dependencies
 	$(CARGO) fmt --check
