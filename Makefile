@@ -39,7 +39,9 @@ doc: ## the API's documentation, without warnings
 test-native: ## unit, integration, property tests and the fuzz corpus, natively
 	$(CARGO) test --locked --features $(FEATURES)
 
-wasm: ## the core for wasm32: build, unit tests and a short simulation under Node
+wasm: ## the core for wasm32: clippy (where it can), unit tests and a short simulation under Node
+	@if ! scripts/wasm-cargo clippy --version >/dev/null 2>&1; then echo "no clippy for the compiler that builds wasm"; else \
+	    scripts/wasm-cargo clippy --locked --target wasm32-unknown-unknown --lib -- -D warnings; fi
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(CURDIR)/scripts/wasm-run-some \
 	    scripts/wasm-cargo test --locked --target wasm32-unknown-unknown --no-default-features --features text,sim --lib
 

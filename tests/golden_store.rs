@@ -26,6 +26,7 @@ impl Device {
         let engine = SyncEngine::new(EngineConfig {
             keypair: Keypair::from_seed(&[7; 32]),
             device_name: "golden".into(),
+            browser: false,
             live: true,
             resync_interval_ms: 60_000,
             instance_mark: [3; 16],

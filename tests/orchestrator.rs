@@ -129,7 +129,7 @@ impl<T: Transport> World for TestWorld<T> {
             |store| drive_store(store, end),
         )
         .await?;
-        Ok(Opened { keypair: Keypair::from_seed(&[self.seed; 32]), instance_mark: [1; 16], store })
+        Ok(Opened { keypair: Keypair::from_seed(&[self.seed; 32]), instance_mark: [1; 16], browser: false, store })
     }
 
     async fn connect(&mut self, _: &Keypair) -> Result<Option<T>> {

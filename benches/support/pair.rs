@@ -106,6 +106,7 @@ impl Device {
         let engine = SyncEngine::new(EngineConfig {
             keypair,
             device_name: format!("device {number}"),
+            browser: false,
             live,
             resync_interval_ms: u64::MAX / 1_000_000,
             instance_mark: store.mark(),

@@ -32,10 +32,10 @@ export class Engine {
   #welcome!: () => void;
   readonly #welcomed = new Promise<void>(resolve => (this.#welcome = resolve));
 
-  static async open(module: Module, options: CoreOptions, network?: unknown): Promise<Engine> {
+  static async open(module: Module, options: CoreOptions, network?: unknown, key?: Uint8Array): Promise<Engine> {
     const engine = new Engine();
     try {
-      engine.core = await module.Core.open(options, (news: News[]) => engine.#hear(news), network);
+      engine.core = await module.Core.open(options, (news: News[]) => engine.#hear(news), network, key);
     } catch (thrown) {
       throw syncError(thrown);
     }

@@ -5,7 +5,9 @@ import init, * as glue from "../wasm/privstack_sync.js";
 
 /** The wasm module's exports. */
 export interface Module {
-  Core: { open(options: CoreOptions, told: (news: News[]) => void, network?: unknown): Promise<Core> };
+  Core: { open(options: CoreOptions, told: (news: News[]) => void, network?: unknown, key?: Uint8Array): Promise<Core> };
+  passphraseSalt(name: string): Promise<Uint8Array>;
+  deriveKey(passphrase: string, salt: Uint8Array): Uint8Array;
   TestNetwork: new () => TestNetwork;
   BackupWriter: new () => { start(): Uint8Array; part(items: Uint8Array[]): Uint8Array; end(): Uint8Array; free(): void };
   backupParts(bytes: Uint8Array): Uint8Array[][];
@@ -37,6 +39,11 @@ export function load(given: Source | undefined): Promise<Module> {
     throw error;
   });
   return loading;
+}
+
+/** The module as it was compiled, for a worker. */
+export function compiled(): WebAssembly.Module | undefined {
+  return (init as { __wbindgen_wasm_module?: WebAssembly.Module }).__wbindgen_wasm_module;
 }
 
 async function start(given: Source | undefined): Promise<Module> {

@@ -27,42 +27,54 @@ function isIdentity(url: URL): boolean {
   return url.protocol.startsWith("http");
 }
 
-/** Relays as an app names them: those whose address is known, and those that have to be asked. */
+/** Relays as an app names them: multiaddresses, and URLs whose relays are asked who they are. */
 export class Relays {
-  readonly known: string[] = [];
-  readonly #unknown = new Set<URL>();
+  readonly #given: string[] = [];
+  /** What each URL stands for: as remembered, until it has been asked. */
+  readonly #found = new Map<URL, readonly string[]>();
+  readonly #unasked = new Set<URL>();
 
   constructor(relays: readonly (string | URL)[]) {
     for (const relay of relays) {
       const text = String(relay);
       if (text.startsWith("/")) {
-        this.known.push(text);
+        this.#given.push(text);
         continue;
       }
       const url = URL.canParse(text) ? new URL(text) : undefined;
       if (!url || !["ws:", "wss:", "http:", "https:"].includes(url.protocol)) {
         throw invalid(`open: \`${text}\` is no relay; give its URL (wss://…) or a multiaddress that ends in /p2p/…`);
       }
-      const remembered = globalThis.localStorage?.getItem(REMEMBERED + url.href);
-      if (remembered) this.known.push(...remembered.split(" "));
-      else this.#unknown.add(url);
+      this.#found.set(url, globalThis.localStorage?.getItem(REMEMBERED + url.href)?.split(" ") ?? []);
+      this.#unasked.add(url);
     }
   }
 
-  get isComplete(): boolean {
-    return this.#unknown.size === 0;
+  /** The addresses that are known. */
+  get known(): string[] {
+    return [...this.#given, ...[...this.#found.values()].flat()];
   }
 
-  /** Asks those that have not answered yet; true if one has. */
+  /** Whether every relay has an address, if only a remembered one. */
+  get isKnown(): boolean {
+    return [...this.#found.values()].every(found => found.length > 0);
+  }
+
+  /** Whether every relay has said who it is since the page was loaded: one that was set up anew has another identity. */
+  get isComplete(): boolean {
+    return this.#unasked.size === 0;
+  }
+
+  /** Asks those that have not answered yet; true if that changed an address. */
   async ask(): Promise<boolean> {
-    const before = this.known.length;
-    await Promise.all([...this.#unknown].map(async url => {
+    const before = this.known.join(" ");
+    await Promise.all([...this.#unasked].map(async url => {
       const found = await where(url);
-      if (found.length === 0 || !this.#unknown.delete(url)) return;
+      if (found.length === 0 || !this.#unasked.delete(url)) return;
       globalThis.localStorage?.setItem(REMEMBERED + url.href, found.join(" "));
-      this.known.push(...found);
+      this.#found.set(url, found);
     }));
-    return this.known.length > before;
+    return this.known.join(" ") !== before;
   }
 }
 

@@ -8,6 +8,8 @@ import { closed, invalid, SyncError, unsupported } from "./errors.js";
 import { asyncDispose, LiveCell, NoValue } from "./live.js";
 import { load, type Module } from "./load.js";
 import { Relays } from "./relays.js";
+import { sealKey } from "./passphrase.js";
+import { onWake } from "./wake.js";
 
 /** How long news may gather before `status` and `peers` ask the engine. */
 const GATHER_MS = 30;
@@ -19,7 +21,7 @@ interface EngineStatus {
   paused: boolean; online: number; syncing: number; unsaved: number; unsent: number;
   lastSync?: number | null; clockOffset?: number | null;
 }
-interface EnginePeer { id: string; name: string; online: boolean; via?: Peer["via"]; lastSeen?: number | null; behind: number; ahead: number }
+interface EnginePeer { id: string; name: string; online: boolean; connecting: boolean; platform: Peer["platform"]; via?: Peer["via"]; lastSeen?: number | null; behind: number; ahead: number }
 interface EngineReason { id: string; peer: string; reason: NotSynced["reason"]; commits: number }
 
 const NO_STATUS: SyncStatus = Object.freeze({
@@ -40,6 +42,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
   readonly #status: LiveCell<SyncStatus>;
   readonly #peers: LiveCell<readonly Peer[]>;
   #gathering: ReturnType<typeof setTimeout> | undefined;
+  readonly #awake: () => void;
   #asking = false;
   #stirredMeanwhile = false;
 
@@ -66,6 +69,9 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
     });
     this.policy = new NoPolicy();
     engine.listener = this;
+    this.#awake = onWake(() => this.#reconnect(), () => !this.#peers.current.some(peer => peer.state === "online"), () => {
+      if (this.#peers.current.some(peer => peer.state !== "online")) this.stirred();
+    });
     this.stirred();
   }
 
@@ -125,6 +131,11 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
 
   resume(): void {
     this.#tell("resume");
+  }
+
+  /** The tab that runs the engine makes its links anew. */
+  #reconnect(): void {
+    if (!this.#engine.isClosed && this.#engine.core.leads()) this.#tell("reconnect");
   }
 
   #tell(what: string): void {
@@ -190,6 +201,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
 
   close(): Promise<void> {
     clearTimeout(this.#gathering);
+    this.#awake();
     return this.#engine.close();
   }
 
@@ -287,8 +299,8 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
     const before = new Map(this.#peers.current.map(peer => [peer.id, peer] as const));
     const peers = told.map(peer => {
       const now: Peer = Object.freeze({
-        id: peer.id, name: peer.name || `…${peer.id.slice(-6)}`, platform: "desktop",
-        state: peer.online ? "online" : "offline", via: peer.online ? (peer.via ?? null) : null,
+        id: peer.id, name: peer.name || `…${peer.id.slice(-6)}`, platform: peer.platform,
+        state: peer.online ? "online" : peer.connecting ? "connecting" : "offline", via: peer.online ? (peer.via ?? null) : null,
         lastSeen: peer.lastSeen == null ? null : new Date(peer.lastSeen), behind: peer.behind, ahead: peer.ahead,
         rename: async (name: string) => {
           await this.#engine.ask<void>("rename", { peer: peer.id, name });
@@ -321,9 +333,10 @@ export async function openStore<S extends Schema>(options: OpenOptions<S>, netwo
   const { name, signal } = options;
   if (typeof name !== "string" || name === "") throw invalid("open: give the store a `name`");
   if (typeof options.schema !== "object" || options.schema === null) throw invalid("open: give the store a `schema`, made by `schema({ … })`");
-  for (const [option, what] of [["iceServers", "WebRTC"], ["cloud", "cloud storage"], ["policy", "policy"], ["passphrase", "sealing by a passphrase"]] as const) {
+  for (const [option, what] of [["iceServers", "WebRTC"], ["cloud", "cloud storage"], ["policy", "policy"]] as const) {
     if (options[option] !== undefined) throw unsupported(`open: \`${option}\` (${what})`);
   }
+  if (options.passphrase === "") throw invalid("open: an empty `passphrase` seals nothing; leave it out, or give one");
   signal?.throwIfAborted();
   const inMemory = options.storage === "memory";
   if (!inMemory && typeof indexedDB === "undefined") {
@@ -337,12 +350,13 @@ export async function openStore<S extends Schema>(options: OpenOptions<S>, netwo
     throw new SyncError("unsupported", "relays are reached by WebSocket, which Node has from version 22 on; open the store without `relays` here");
   }
   // A relay that nobody has asked yet may be asked while the module loads; the store opens without an answer too.
-  const [module] = await Promise.all([load(options.wasm), relays.isComplete ? undefined : relays.ask()]);
+  const [module] = await Promise.all([load(options.wasm), relays.isKnown ? undefined : relays.ask()]);
   const deviceName = options.deviceName ?? "browser";
+  const key = options.passphrase === undefined || inMemory ? undefined : await sealKey(module, name, options.passphrase);
   const engine = await Engine.open(module, {
     name, deviceName, memory: inMemory, single: options.tabs === "single", offline: !options.relays?.length,
-    relays: [...relays.known],
-  }, network);
+    relays: relays.known,
+  }, network, key);
   const store = new StoreOf<S>(engine, module, options, deviceName);
   if (!relays.isComplete) askRelays(engine, relays);
   if (signal?.aborted) {
@@ -359,6 +373,7 @@ function askRelays(engine: Engine, relays: Relays): void {
     if (engine.isClosed || relays.isComplete) stop();
   };
   const timer = setInterval(ask, ASK_RELAYS_MS);
+  void ask();
   globalThis.addEventListener?.("online", ask);
   const stop = () => {
     clearInterval(timer);

@@ -66,7 +66,7 @@ async fn run(args: Args) -> Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|error| failed("waiting for", "SIGTERM", &error))?;
     std::fs::create_dir_all(&args.data).map_err(|error| failed("making", &args.data.to_string_lossy(), &error))?;
-    let keypair = keys::load_or_create(&args.data).await?;
+    let keypair = keys::load_or_create(&args.data, None).await?;
     let mut config = RelayConfig {
         external: args.external,
         max_reservations: args.max_devices,

@@ -24,6 +24,7 @@ pub fn ask_from_js(name: &str, argument: &JsValue) -> Result<Ask> {
         "sync" => Ask::Sync(given.then(|| peer(argument)).transpose()?),
         "pause" => Ask::Pause,
         "resume" => Ask::Resume,
+        "reconnect" => Ask::Reconnect,
         "invite" => {
             let role = serde_wasm_bindgen::from_value(get(argument, "role"))
                 .map_err(|_| Error::invalid("a role is admin, member or readOnly"))?;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::calls::ask_from_js;
 use super::convert::{edits_from_js, entity_id, entity_type, ids_to_js, seen_to_js, to_error};
@@ -16,7 +17,9 @@ use super::testing::{TestNetwork, create_test_orchestrator};
 use crate::error::{Error, ErrorCode, Result};
 use crate::orchestrator::{OrchestratorConfig, SyncConfig, create_personal_orchestrator};
 use crate::platform::entropy;
+use crate::platform::web::keys;
 use crate::platform::web::tabs::is_visible;
+use crate::store::SealKey;
 use crate::tabs::{Election, Replica};
 use crate::transport::p2p::P2pConfig;
 use crate::types::{EntityId, EntityType, FieldName};
@@ -50,10 +53,20 @@ fn thrown<T>(result: Result<T>) -> Thrown<T> {
 
 #[wasm_bindgen]
 impl Core {
-    /// Opens a store; `told` gets lists of news from then on.
-    pub async fn open(options: JsValue, told: Function, network: Option<TestNetwork>) -> Thrown<Core> {
+    /// Opens a store; `told` gets lists of news from then on. `key` seals what is kept: 32 bytes, as `deriveKey` gives
+    /// them.
+    pub async fn open(
+        options: JsValue,
+        told: Function,
+        network: Option<TestNetwork>,
+        key: Option<Vec<u8>>,
+    ) -> Thrown<Core> {
         let options: Options = serde_wasm_bindgen::from_value(options)
             .map_err(|error| to_error(&Error::invalid(format!("open: {error}"))))?;
+        let seal = thrown(key.map(seal_key).transpose())?;
+        if !options.memory {
+            thrown(keys::check(&options.name, seal.as_ref()).await)?;
+        }
         let (news, heard) = mpsc::unbounded_channel();
         let replica = Replica::new(&*thrown(entropy::bytes())?);
         let tab = replica.tab();
@@ -61,7 +74,7 @@ impl Core {
         let name = (!options.memory).then(|| format!("privstack-sync {}", options.name));
         let election = Election::new(tab, options.single, is_visible());
         let (opened, done) = oneshot::channel();
-        let make = maker(&options, network);
+        let make = maker(&options, seal, network);
         spawn_local(Tab::new(shared.clone(), election, name, make, options.relays, opened).run(heard));
         thrown(done.await.unwrap_or_else(|_| Err(closed())))?;
         Ok(Core { shared })
@@ -203,6 +216,24 @@ impl Core {
     }
 }
 
+/// The salt for a store's passphrase.
+#[wasm_bindgen(js_name = passphraseSalt)]
+pub async fn passphrase_salt(name: String) -> Thrown<Vec<u8>> {
+    thrown(keys::salt(&name).await)
+}
+
+/// The key of a passphrase: takes seconds, so a worker does it.
+#[wasm_bindgen(js_name = deriveKey)]
+pub fn derive_key(passphrase: &str, salt: &[u8]) -> Thrown<Vec<u8>> {
+    thrown(keys::derive(passphrase, salt).map(|key| key.to_vec()))
+}
+
+fn seal_key(mut bytes: Vec<u8>) -> Result<SealKey> {
+    let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| Error::invalid("a key has 32 bytes"))?;
+    bytes.zeroize();
+    Ok(SealKey::new(Zeroizing::new(key)))
+}
+
 fn closed() -> Error {
     Error::new(ErrorCode::Closed, "the store was closed before it was open")
 }
@@ -225,11 +256,12 @@ fn read_changes(changes: &Array) -> Result<Vec<(EntityId, Vec<crate::crdt::Edit>
 }
 
 /// Makes the orchestrator of a store, each time that this tab comes to lead.
-fn maker(options: &Options, network: Option<TestNetwork>) -> Maker {
+fn maker(options: &Options, seal: Option<SealKey>, network: Option<TestNetwork>) -> Maker {
     let config = OrchestratorConfig {
         sync_config: SyncConfig {
             device_name: options.device_name.clone(),
             offline: options.offline,
+            seal,
             ..SyncConfig::default()
         },
         p2p_config: P2pConfig {

@@ -197,9 +197,9 @@ impl SyncEngine {
                 done(self);
                 Ok(())
             }
-            Call::Resume => {
-                self.paused = false;
-                self.peers.values_mut().for_each(|peer| peer.dial_at = 0);
+            Call::Resume | Call::Reconnect => {
+                self.paused &= !matches!(call, Call::Resume);
+                self.peers.values_mut().for_each(|peer| (peer.dial_at, peer.backoff) = (0, 0));
                 done(self);
                 Ok(())
             }

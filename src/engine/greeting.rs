@@ -5,7 +5,7 @@ use super::sessions::Stage;
 use super::{Landed, SyncEngine};
 use crate::error::{Error, ErrorCode, Result};
 use crate::protocol::choose_version;
-use crate::types::{Hash, PeerId};
+use crate::types::PeerId;
 use crate::wire::*;
 
 /// How long one that is no member yet may take to show that it is.
@@ -26,7 +26,7 @@ impl SyncEngine {
         };
         Ok(HelloMessage {
             versions: (OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION),
-            features: 0,
+            features: if self.config.browser { FEATURE_BROWSER } else { 0 },
             nonce,
             proof: membership.selector(&self.me, peer, &nonce),
             heads: membership.heads_for(&self.me, &[]),
@@ -48,13 +48,13 @@ impl SyncEngine {
         };
         let ours = self.hello(&peer, nonce)?;
         self.send(link, &Message::HelloAck(HelloAckMessage::Accepted { version, hello: ours }));
-        self.open_session(link, hello.heads)
+        self.open_session(link, hello)
     }
 
     /// The initiator's side.
     pub(super) fn acknowledged_hello(&mut self, link: LinkId, hello: HelloMessage) -> Result<()> {
         self.check_hello(link, &hello)?;
-        self.open_session(link, hello.heads)
+        self.open_session(link, hello)
     }
 
     /// The proof selects our vault, and the peer is a member or shows a chain of grants. What grants access is that the
@@ -77,12 +77,12 @@ impl SyncEngine {
         Ok(())
     }
 
-    fn open_session(&mut self, link: LinkId, heads: Vec<Hash>) -> Result<()> {
+    fn open_session(&mut self, link: LinkId, hello: HelloMessage) -> Result<()> {
         let now = self.now.mono;
         let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
         session.stage = Stage::Open;
         session.deadline = now + PROOF_TIME;
-        session.peer_heads = heads;
+        session.peer_heads = hello.heads;
         let peer = session.peer;
         let heads = session.peer_heads.clone();
         let missing = self.vault()?.membership.missing_for(&heads);
@@ -95,7 +95,9 @@ impl SyncEngine {
                 self.send(link, &Message::SyncState(SyncStateMessage { id: 0, state }));
             }
         }
-        self.peers.entry(peer).or_default().dialling = 0;
+        let known = self.peers.entry(peer).or_default();
+        known.dialling = 0;
+        known.browser = hello.features & FEATURE_BROWSER != 0;
         self.membership_step(link)
     }
 

@@ -70,6 +70,8 @@ pub struct EngineConfig {
     pub keypair: Keypair,
     /// The device's name, where the store knows none yet.
     pub device_name: String,
+    /// Whether this device runs in a browser, which it tells its peers.
+    pub browser: bool,
     /// Whether new commits are pushed as they are made.
     pub live: bool,
     /// How often connected peers compare digests, in milliseconds.

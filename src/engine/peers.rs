@@ -27,6 +27,8 @@ const MAX_PEERS: usize = 1_024;
 pub struct Peer {
     /// Whether the user asked for a link to it.
     pub wanted: bool,
+    /// Whether it said that it runs in a browser.
+    pub browser: bool,
     /// Where it was last known, newest first.
     pub addresses: Vec<String>,
     /// The last common frontier with its short digest.
@@ -70,7 +72,7 @@ impl Peer {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![u8::from(self.wanted)];
+        let mut out = vec![u8::from(self.wanted) | u8::from(self.browser) << 1];
         put_varint(&mut out, self.addresses.len() as u64);
         self.addresses.iter().for_each(|address| put_bytes(&mut out, address.as_bytes()));
         put_varint(&mut out, self.heads.len() as u64);
@@ -88,7 +90,8 @@ impl Peer {
     /// Reads the row of a peer.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
-        let mut peer = Peer { wanted: reader.byte()? != 0, ..Peer::default() };
+        let flags = reader.byte()?;
+        let mut peer = Peer { wanted: flags & 1 != 0, browser: flags & 2 != 0, ..Peer::default() };
         for _ in 0..reader.count(MAX_ADDRESSES, "addresses")? {
             peer.addresses.push(reader.text(MAX_ADDRESS_BYTES, "an address")?.to_owned());
         }

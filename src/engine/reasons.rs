@@ -31,6 +31,10 @@ impl SyncEngine {
                     .unwrap_or_else(|| member.map(|member| member.name.clone()).unwrap_or_default()),
                 role: member.map(|member| member.role),
                 online: session.is_some(),
+                connecting: session.is_none()
+                    && (known.is_some_and(|known| known.dialling > self.now.mono)
+                        || self.sessions.values().any(|session| session.peer == id)),
+                browser: known.is_some_and(|known| known.browser),
                 via: session.map(|session| session.via).or(known.and_then(|known| known.via)),
                 last_seen: known.and_then(|known| known.last_seen),
                 behind,

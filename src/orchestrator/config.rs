@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::store::SealKey;
 use crate::transport::p2p::P2pConfig;
 use crate::types::PeerId;
 
@@ -35,6 +36,9 @@ pub struct SyncConfig {
     pub makes_vault: bool,
     /// Use no network at all, neither listen nor dial: for tools that only read and write the folder.
     pub offline: bool,
+    /// Seals what this device keeps, its key too. In browsers only so far: elsewhere a start with one set fails with
+    /// `unsupported`. A wrong one, or none where one is needed, fails with `locked`.
+    pub seal: Option<SealKey>,
 }
 
 impl Default for SyncConfig {
@@ -46,6 +50,7 @@ impl Default for SyncConfig {
             resync_interval: Duration::from_secs(60),
             makes_vault: true,
             offline: false,
+            seal: None,
         }
     }
 }

@@ -41,12 +41,13 @@ impl Core {
         policy: PolicyKind,
     ) -> Result<(Self, Device, Vec<Output>)> {
         let seed = world.entropy()?;
-        let Opened { keypair, instance_mark, store } = world.open().await?;
+        let Opened { keypair, instance_mark, browser, store } = world.open().await?;
         let device = Device { peer_id: keypair.peer_id(), seed: keypair.seed() };
         let sync = &config.sync_config;
         let mut engine = SyncEngine::new(EngineConfig {
             keypair,
             device_name: sync.device_name.clone(),
+            browser,
             live: sync.live,
             resync_interval_ms: u64::try_from(sync.resync_interval.as_millis()).unwrap_or(u64::MAX),
             instance_mark,

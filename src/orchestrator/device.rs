@@ -11,7 +11,7 @@ use super::store_driver::{drive_store, store_channel};
 use super::world::{Opened, World};
 use crate::error::Result;
 use crate::platform::entropy;
-use crate::platform::host::{keys, p2p, store, thread, time};
+use crate::platform::host::{IS_BROWSER, keys, p2p, store, thread, time};
 use crate::policy::PolicyKind;
 use crate::transport::Transport;
 use crate::types::{Instant, Keypair};
@@ -62,16 +62,17 @@ impl<T: Transport, C: FnMut(&Keypair, &OrchestratorConfig) -> Result<Option<T>>>
 
     async fn open(&mut self) -> Result<Opened> {
         let path = self.config.db_path.clone();
+        let seal = self.config.sync_config.seal.clone();
         // The store first: it holds the folder's lock while the key is read or made.
         let (link, end) = store_channel();
         let open = move || async move {
-            let store = store::open(&path).await?;
+            let store = store::open(&path, seal.as_ref()).await?;
             let mark = store.instance_mark();
             Ok((store, mark))
         };
         let instance_mark = thread::spawn_with("privstack-store", open, |store| drive_store(store, end)).await?;
-        match keys::load_or_create(&self.config.db_path).await {
-            Ok(keypair) => Ok(Opened { keypair, instance_mark, store: link }),
+        match keys::load_or_create(&self.config.db_path, self.config.sync_config.seal.as_ref()).await {
+            Ok(keypair) => Ok(Opened { keypair, instance_mark, browser: IS_BROWSER, store: link }),
             Err(error) => {
                 link.close().await;
                 Err(error)

@@ -396,6 +396,12 @@ impl OrchestratorHandle {
         self.done(Call::Resume).await
     }
 
+    /// Drops every link and makes new ones at once: for after a sleep, or when the network has changed. While paused it
+    /// does nothing.
+    pub async fn reconnect(&self) -> Result<()> {
+        self.done(Call::Reconnect).await
+    }
+
     // ---- backup ---------------------------------------------------------------------------------------------------
 
     /// The whole vault in parts, for [`OrchestratorHandle::restore_backup`]; without this device's key.

@@ -81,7 +81,7 @@ impl<W: World> Running<'_, W> {
         for (peer, addresses) in self.standing.found() {
             self.input(Input::PeerFound(peer, addresses));
         }
-        if let Some(network) = &mut self.network {
+        if let Some(network) = self.network.as_mut().filter(|_| !self.standing.paused()) {
             network.resume();
         }
         self.carry_out();

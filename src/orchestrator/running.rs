@@ -11,7 +11,7 @@ use super::runner::App;
 use super::standing::{Redials, Standing};
 use super::store_driver::StoreDone;
 use super::world::World;
-use crate::engine::{CallId, Input, LinkId, Output, Reply, SyncEvent};
+use crate::engine::{Call, CallId, Input, LinkId, Output, Reply, SyncEvent};
 use crate::error::{Error, ErrorCode, Result};
 use crate::transport::{Transport, TransportEvent};
 use crate::types::limits::MAX_DEVICE_NAME_BYTES;
@@ -169,13 +169,35 @@ impl<'a, W: World> Running<'a, W> {
                 self.standing.note_call(&call);
                 let id = self.call_id();
                 self.calls.insert(id, caller);
+                self.network_call(&call);
+                let rests = matches!(*call, Call::Pause);
                 self.input(Input::Call(id, *call));
+                if rests {
+                    // First the peers are told why.
+                    self.carry_out();
+                    if let Some(network) = &mut self.network {
+                        network.rest();
+                    }
+                }
             }
             Request::Dial(address, caller) => answer(caller, self.dial_address(&address)),
             Request::Relays(relays, caller) => answer(caller, self.set_relays(&relays)),
             Request::Entropy(caller) => answer(caller, self.world.entropy()),
             // Open is what it is; stops end the loop before they come here.
             Request::Start(caller) | Request::Stop(caller) => answer(caller, Ok(())),
+        }
+    }
+
+    /// What a call changes of the network before the engine hears it.
+    fn network_call(&mut self, call: &Call) {
+        let Some(network) = &mut self.network else { return };
+        match call {
+            Call::Resume => network.resume(),
+            Call::Reconnect if !self.standing.paused() => {
+                network.pause();
+                network.resume();
+            }
+            _ => {}
         }
     }
 

@@ -47,6 +47,11 @@ impl Standing {
         }
     }
 
+    /// Whether the user has cut all links.
+    pub fn paused(&self) -> bool {
+        self.paused
+    }
+
     /// Takes note of a peer found.
     pub fn note_found(&mut self, peer: PeerId, addresses: &[String]) {
         self.found.retain(|(other, _)| *other != peer);

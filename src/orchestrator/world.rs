@@ -13,6 +13,8 @@ pub struct Opened {
     pub keypair: Keypair,
     /// Tells this copy of the store from every other (ARCHITECTURE.md, restored devices).
     pub instance_mark: [u8; 16],
+    /// Whether it is a browser's.
+    pub browser: bool,
     /// The store, which runs on its own.
     pub store: StoreLink,
 }

@@ -103,8 +103,10 @@ mod tests {
     use std::collections::BTreeMap;
     use std::rc::Rc;
 
+    use zeroize::Zeroizing;
+
     use super::*;
-    use crate::store::conformance;
+    use crate::store::{SealKey, Sealed, conformance};
 
     /// Several handles of one memory, as a database can be opened again.
     struct Handle(Rc<RefCell<MemoryStore>>);
@@ -128,6 +130,19 @@ mod tests {
     fn memory_is_a_store() {
         let mut memories: BTreeMap<String, Rc<RefCell<MemoryStore>>> = BTreeMap::new();
         let run = conformance::run(async |name: &str| Ok(Handle(memories.entry(name.into()).or_default().clone())));
+        futures::FutureExt::now_or_never(run).expect("memory never waits");
+    }
+
+    #[test]
+    fn a_sealed_store_is_a_store() {
+        let mut memories: BTreeMap<String, Rc<RefCell<MemoryStore>>> = BTreeMap::new();
+        let key = SealKey::new(Zeroizing::new([5; 32]));
+        let mut opened = 0;
+        let run = conformance::run(async |name: &str| {
+            opened += 1;
+            let inner = Handle(memories.entry(name.into()).or_default().clone());
+            Ok(Sealed::new(inner, &key, &Zeroizing::new([opened; 32])))
+        });
         futures::FutureExt::now_or_never(run).expect("memory never waits");
     }
 

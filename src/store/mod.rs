@@ -7,8 +7,10 @@
 pub mod conformance;
 mod memory;
 pub(crate) mod row;
+mod sealed;
 
 pub use memory::MemoryStore;
+pub use sealed::{SealKey, Sealed};
 
 #[cfg(doc)]
 use crate::error::ErrorCode;

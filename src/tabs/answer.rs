@@ -26,6 +26,8 @@ pub enum Ask {
     Pause,
     /// Take links again.
     Resume,
+    /// Make all links anew.
+    Reconnect,
     /// Sign a device in.
     Invite(PeerId, AskRole),
     /// Join a vault.
@@ -122,6 +124,10 @@ pub struct PeerInfo {
     pub name: String,
     /// Whether a session with it is open.
     pub online: bool,
+    /// Whether one is being opened.
+    pub connecting: bool,
+    /// `web` or `desktop`.
+    pub platform: Platform,
     /// The way.
     pub via: Option<String>,
     /// Milliseconds since 1970.
@@ -130,6 +136,16 @@ pub struct PeerInfo {
     pub behind: u32,
     /// Commits that this device has and it lacks.
     pub ahead: u32,
+}
+
+/// What a device runs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Platform {
+    /// A browser.
+    Web,
+    /// An operating system.
+    Desktop,
 }
 
 /// Why something is not in sync.
@@ -190,6 +206,7 @@ impl Ask {
             Ask::Sync(peer) => Call::ForceSync(peer),
             Ask::Pause => Call::Pause,
             Ask::Resume => Call::Resume,
+            Ask::Reconnect => Call::Reconnect,
             Ask::Invite(peer, role) => Call::Invite { peer, role: role.into(), addresses: addresses.to_vec() },
             Ask::Join(invite) => Call::Join(invite),
             Ask::History(id) => Call::History(EntityId(id)),
@@ -252,6 +269,8 @@ impl From<PeerStatus> for PeerInfo {
             id: peer.peer_id.to_string(),
             name: peer.name,
             online: peer.online,
+            connecting: peer.connecting,
+            platform: if peer.browser { Platform::Web } else { Platform::Desktop },
             via: peer.via.map(|via| via.as_str().to_owned()),
             last_seen: peer.last_seen.map(|at| at as f64),
             behind: count(peer.behind),

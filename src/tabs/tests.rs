@@ -34,6 +34,7 @@ fn engine(seed: u8) -> SyncEngine {
     SyncEngine::new(EngineConfig {
         keypair: Keypair::from_seed(&[seed; 32]),
         device_name: "browser".into(),
+        browser: false,
         live: true,
         resync_interval_ms: 60_000,
         instance_mark: [0; 16],

@@ -68,6 +68,10 @@ pub trait Transport {
     }
     /// Cuts every link and refuses new ones until [`Transport::resume`].
     fn pause(&mut self);
+    /// The same for links that may still send what they have, for at most two seconds.
+    fn rest(&mut self) {
+        self.pause();
+    }
     /// See [`Transport::pause`].
     fn resume(&mut self);
 }

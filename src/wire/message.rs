@@ -37,6 +37,9 @@ pub enum Message {
     Pong(u64),
 }
 
+/// In [`HelloMessage::features`]: the sender runs in a browser. It changes nothing but what apps show.
+pub const FEATURE_BROWSER: u64 = 1;
+
 /// Initiator to responder: who I am to you. Nothing in it names the vault or its data to a stranger.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HelloMessage {

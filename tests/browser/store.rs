@@ -43,7 +43,7 @@ async fn indexed_db_passes_the_conformance_suite() {
 
 #[test]
 async fn the_store_in_memory_passes_it_too_and_has_a_mark() {
-    let store = open(Path::new("")).await.unwrap();
+    let store = open(Path::new(""), None).await.unwrap();
     assert_ne!(store.instance_mark(), [0; 16]);
 }
 

@@ -147,6 +147,8 @@ fn peer_to_json(peer: &PeerStatus) -> Json {
         "name": peer.name,
         "role": peer.role.map(role_name),
         "online": peer.online,
+        "connecting": peer.connecting,
+        "platform": if peer.browser { "web" } else { "desktop" },
         "via": peer.via.map(|via| via.as_str()),
         "last_seen": peer.last_seen,
         "behind": peer.behind,

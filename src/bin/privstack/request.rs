@@ -80,6 +80,7 @@ enum Request {
     Settled { level: Option<SettledLevel>, timeout: Option<f64> },
     Pause {},
     Resume {},
+    Reconnect {},
     Import { paths: Vec<PathBuf>, r#type: Option<EntityType> },
     Export { dir: PathBuf, format: Option<export::Format>, overwrite: Option<bool> },
     Backup { file: PathBuf },
@@ -171,6 +172,7 @@ pub fn perform(engine: &dyn Engine, request: Map<String, Json>) -> Result<Json> 
         }
         Request::Pause {} => Call::Pause,
         Request::Resume {} => Call::Resume,
+        Request::Reconnect {} => Call::Reconnect,
         Request::Import { paths, r#type } => {
             return import::import(&mut LocalClient(engine), &paths, r#type, &mut |_| ())
                 .map(|report| report.to_json());

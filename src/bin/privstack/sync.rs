@@ -118,6 +118,8 @@ fn others(engine: &dyn Engine, this: &PeerId, named: &BTreeSet<PeerId>) -> Resul
                 name: String::new(),
                 role: None,
                 online: false,
+                connecting: false,
+                browser: false,
                 via: None,
                 last_seen: None,
                 behind: 0,

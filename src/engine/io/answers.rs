@@ -142,6 +142,10 @@ pub struct PeerStatus {
     pub role: Option<SyncRole>,
     /// Whether a session with it is open.
     pub online: bool,
+    /// Whether one is being opened.
+    pub connecting: bool,
+    /// Whether it runs in a browser, as far as known.
+    pub browser: bool,
     /// By which way.
     pub via: Option<Via>,
     /// Wall clock milliseconds of its last message.

@@ -226,6 +226,8 @@ pub enum Call {
     Pause,
     /// Take links again.
     Resume,
+    /// Dial everybody at once, without the waits after failures: the network has changed.
+    Reconnect,
     /// The next part of a backup: all membership operations and blocks, in an order that [`Call::Restore`] can read.
     Backup {
         /// Where the last part ended; `None` starts.

@@ -51,6 +51,7 @@ impl Device {
         let config = EngineConfig {
             keypair,
             device_name: format!("device {seed}"),
+            browser: false,
             live: true,
             resync_interval_ms: 60_000,
             instance_mark: [0; 16],

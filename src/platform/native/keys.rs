@@ -7,6 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::file;
 use crate::error::{Error, Result};
 use crate::platform::entropy;
+use crate::store::SealKey;
 use crate::types::Keypair;
 
 /// The file in the data folder: a format byte, the 32-byte Ed25519 seed, 8 bytes of checksum.
@@ -18,7 +19,7 @@ const LENGTH: usize = 1 + 32 + 8;
 /// Reads the device's key, or makes one where there is none. Call it with the folder locked.
 ///
 /// It fails on a file that others may read, or that is damaged, and never writes over one: the key *is* the device.
-pub async fn load_or_create(folder: &Path) -> Result<Keypair> {
+pub async fn load_or_create(folder: &Path, _seal: Option<&SealKey>) -> Result<Keypair> {
     load_or_create_now(folder)
 }
 

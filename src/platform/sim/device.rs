@@ -156,6 +156,7 @@ pub fn new_engine(keypair: &Keypair, mark: [u8; 16], tuning: Tuning, seed: [u8; 
     let config = EngineConfig {
         keypair: keypair.clone(),
         device_name: "sim".to_owned(),
+        browser: false,
         live: true,
         resync_interval_ms: 60_000,
         instance_mark: mark,

@@ -1,5 +1,8 @@
 //! The device's identity in the browser: its Ed25519 seed, wrapped by an AES-GCM key that WebCrypto never shows, both in
 //! the vault's own database. So a script of this origin can use the key while it runs, but not carry it away.
+//!
+//! With a passphrase the seed is sealed by the key derived from that before it is wrapped: so the record is of no use
+//! without the passphrase, wherever the database was copied to.
 
 use std::path::Path;
 
@@ -7,16 +10,27 @@ use js_sys::{Array, Object, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Crypto, SubtleCrypto};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::store::{add_own, own};
 use crate::error::{Error, ErrorCode, Result};
 use crate::platform::entropy;
+use crate::store::SealKey;
 use crate::types::Keypair;
 
 /// The record in the database: `{ format, wrap, nonce, sealed }`.
 const RECORD: &str = "device";
-const FORMAT: f64 = 1.0;
+/// The seed alone is wrapped.
+const PLAIN: f64 = 1.0;
+/// It was sealed before.
+const SEALED: f64 = 2.0;
+/// The record of the passphrase: `{ format, salt }`.
+const SALT: &str = "salt";
+/// Argon2id, 64 MiB, 3 passes, one lane: RFC 9106, section 4, second recommendation, with the lanes that a page has.
+const ARGON2: f64 = 1.0;
+const ARGON2_KIB: u32 = 64 << 10;
+const ARGON2_PASSES: u32 = 3;
+const SALT_BYTES: usize = 16;
 const NONCE_BYTES: usize = 12;
 /// What the sealed seed is bound to.
 const PURPOSE: &[u8] = b"privstack-sync 1 device key";
@@ -46,63 +60,127 @@ fn subtle() -> Result<SubtleCrypto> {
 /// ends with the page.
 ///
 /// It fails on a record that is damaged, and never writes over one: the key *is* the device.
-pub async fn load_or_create(name: &Path) -> Result<Keypair> {
+pub async fn load_or_create(name: &Path, seal: Option<&SealKey>) -> Result<Keypair> {
     let name = name.to_string_lossy();
     if name.is_empty() {
         return Ok(Keypair::from_seed(&*entropy::bytes()?));
     }
     let subtle = subtle()?;
-    if let Some(record) = own(&name, RECORD).await? {
-        return open(&subtle, &record).await.map(|seed| Keypair::from_seed(&seed)).ok_or_else(|| {
-            Error::storage(format!(
-                "the device key in the database `{name}` is damaged; clear this site's data to become a new device, \
-                 which must be invited again"
-            ))
-        });
+    if let Some(keypair) = load(&subtle, &name, seal).await? {
+        return Ok(keypair);
     }
     let seed = entropy::bytes()?;
-    let record = seal(&subtle, &seed)
+    let mut plain = Zeroizing::new(seed.to_vec());
+    if let Some(key) = seal {
+        let random = entropy::bytes()?;
+        plain = Zeroizing::new(key.seal(*random.first_chunk().unwrap_or(&[0; 24]), PURPOSE, &plain)?);
+    }
+    let format = if seal.is_some() { SEALED } else { PLAIN };
+    let record = wrap(&subtle, format, &plain)
         .await
         .map_err(|error| Error::storage(format!("the browser could not wrap the device key: {}", text_of(&error))))?;
     add_own(&name, RECORD, record).await?;
     Ok(Keypair::from_seed(&seed))
 }
 
-async fn seal(subtle: &SubtleCrypto, seed: &Zeroizing<[u8; 32]>) -> std::result::Result<JsValue, JsValue> {
+/// Fails with `locked` where the database of that name was made with another passphrase, with one, or without one.
+pub async fn check(name: &str, seal: Option<&SealKey>) -> Result<()> {
+    load(&subtle()?, name, seal).await.map(drop)
+}
+
+/// The salt for the passphrase of the database of that name; made where nothing is there yet.
+pub async fn salt(name: &str) -> Result<Vec<u8>> {
+    let field = |record: &JsValue, name: &str| Reflect::get(record, &name.into()).unwrap_or_default();
+    if let Some(record) = own(name, SALT).await? {
+        let salt = field(&record, "salt").dyn_into::<Uint8Array>().map(|salt| salt.to_vec()).unwrap_or_default();
+        if field(&record, "format").as_f64() != Some(ARGON2) || salt.len() != SALT_BYTES {
+            return Err(damaged(name));
+        }
+        return Ok(salt);
+    }
+    if own(name, RECORD).await?.is_some() {
+        return Err(locked(name, "was made without a passphrase; open it without one, or export it into a new one"));
+    }
+    let salt = entropy::bytes()?.get(..SALT_BYTES).unwrap_or_default().to_vec();
+    let record = Object::new();
+    let made =
+        set(&record, "format", &ARGON2.into()).and_then(|()| set(&record, "salt", &Uint8Array::from(salt.as_slice())));
+    made.map_err(|error| Error::storage(text_of(&error)))?;
+    match add_own(name, SALT, record.into()).await {
+        Ok(()) => Ok(salt),
+        // Another tab was quicker.
+        Err(error) => match own(name, SALT).await? {
+            Some(record) => Ok(field(&record, "salt").unchecked_into::<Uint8Array>().to_vec()),
+            None => Err(error),
+        },
+    }
+}
+
+/// The key of a passphrase, by Argon2id: a second or more of work and 64 MiB, on purpose.
+pub fn derive(passphrase: &str, salt: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
+    let failed = |error: argon2::Error| Error::invalid(format!("the passphrase cannot be used: {error}"));
+    let parameters = argon2::Params::new(ARGON2_KIB, ARGON2_PASSES, 1, Some(32)).map_err(failed)?;
+    let mut key = Zeroizing::new([0; 32]);
+    argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, parameters)
+        .hash_password_into(passphrase.as_bytes(), salt, &mut *key)
+        .map_err(failed)?;
+    Ok(key)
+}
+
+fn damaged(name: &str) -> Error {
+    Error::storage(format!(
+        "the device key in the database `{name}` is damaged; clear this site's data to become a new device, which must \
+         be invited again"
+    ))
+}
+
+fn locked(name: &str, what: &str) -> Error {
+    Error::new(ErrorCode::Locked, format!("the store `{name}` {what}"))
+}
+
+/// The key that is there, if one is.
+async fn load(subtle: &SubtleCrypto, name: &str, seal: Option<&SealKey>) -> Result<Option<Keypair>> {
+    let Some(record) = own(name, RECORD).await? else { return Ok(None) };
+    let (format, plain) = unwrap(subtle, &record).await.ok_or_else(|| damaged(name))?;
+    let seed = match (format == SEALED, seal) {
+        (false, None) => plain,
+        (true, Some(key)) => {
+            key.unseal(PURPOSE, &plain).ok_or_else(|| locked(name, "has another passphrase than this one"))?
+        }
+        (true, None) => return Err(locked(name, "is sealed; open it with its passphrase")),
+        (false, Some(_)) => return Err(locked(name, "was made without a passphrase; open it without one")),
+    };
+    let seed = <&[u8; 32]>::try_from(seed.as_slice()).map_err(|_| damaged(name))?;
+    Ok(Some(Keypair::from_seed(seed)))
+}
+
+async fn wrap(subtle: &SubtleCrypto, format: f64, plain: &[u8]) -> std::result::Result<JsValue, JsValue> {
     let wrap = new_key(subtle).await?;
     let mut nonce = [0; NONCE_BYTES];
     let random = entropy::bytes().map_err(|error| JsValue::from_str(error.message()))?;
     nonce.copy_from_slice(random.get(..NONCE_BYTES).unwrap_or(&[0; NONCE_BYTES]));
-    let mut plain = **seed;
-    let sealing = subtle.encrypt_with_object_and_u8_array(&parameters(&nonce)?, wrap.unchecked_ref(), &mut plain);
-    plain.zeroize();
-    let sealed = JsFuture::from(sealing?).await?;
+    let sealing = subtle.encrypt_with_object_and_u8_array(&parameters(&nonce)?, wrap.unchecked_ref(), plain)?;
+    let sealed = JsFuture::from(sealing).await?;
     let record = Object::new();
-    set(&record, "format", &FORMAT.into())?;
+    set(&record, "format", &format.into())?;
     set(&record, "wrap", &wrap)?;
     set(&record, "nonce", &Uint8Array::from(&nonce[..]))?;
     set(&record, "sealed", &Uint8Array::new(&sealed))?;
     Ok(record.into())
 }
 
-async fn open(subtle: &SubtleCrypto, record: &JsValue) -> Option<Zeroizing<[u8; 32]>> {
+/// The format of a record, and what it wraps.
+async fn unwrap(subtle: &SubtleCrypto, record: &JsValue) -> Option<(f64, Zeroizing<Vec<u8>>)> {
     let field = |name: &str| Reflect::get(record, &name.into()).ok();
-    if field("format")?.as_f64() != Some(FORMAT) {
-        return None;
-    }
+    let format = field("format")?.as_f64().filter(|format| [PLAIN, SEALED].contains(format))?;
     let wrap = field("wrap")?.dyn_into::<web_sys::CryptoKey>().ok()?;
     let nonce = field("nonce")?.dyn_into::<Uint8Array>().ok()?.to_vec();
     let sealed = field("sealed")?.dyn_into::<Uint8Array>().ok()?.to_vec();
-    let opening =
-        subtle.decrypt_with_object_and_u8_array(&parameters(&nonce).ok()?, &wrap, &mut sealed.clone()).ok()?;
+    let opening = subtle.decrypt_with_object_and_u8_array(&parameters(&nonce).ok()?, &wrap, &sealed).ok()?;
     let opened = Uint8Array::new(&JsFuture::from(opening).await.ok()?);
-    if opened.length() != 32 {
-        return None;
-    }
-    let mut seed = Zeroizing::new([0; 32]);
-    opened.copy_to(&mut *seed);
-    opened.fill(0, 0, 32);
-    Some(seed)
+    let plain = Zeroizing::new(opened.to_vec());
+    opened.fill(0, 0, opened.length());
+    Some((format, plain))
 }
 
 /// A key for AES-GCM that can be used and stored, and never read.

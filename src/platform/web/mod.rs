@@ -1,5 +1,8 @@
 //! Browsers, and Node with the memory store: IndexedDB, WebSocket, WebCrypto, the event loop.
 
+/// What peers are told of this device.
+pub const IS_BROWSER: bool = true;
+
 pub mod keys;
 #[cfg(feature = "p2p")]
 pub mod p2p;

@@ -10,6 +10,7 @@ mod config;
 mod identity;
 mod link;
 mod links;
+mod pausing;
 mod relays;
 mod streams;
 mod swarm;

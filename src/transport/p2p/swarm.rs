@@ -36,31 +36,31 @@ const DEAD_TICKS: u32 = 15;
 const DEAD_TICKS_RIVAL: u32 = 7;
 /// Swarm events handled between two looks at the links.
 const SWARM_EVENTS: usize = 64;
-/// Seconds that [`P2pTransport::close`] waits for connections to close.
-const CLOSE_SECONDS: u64 = 2;
 
 /// How the platform waits.
 pub type Sleep = Box<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// The network over libp2p, with the platform's way to find peers.
 pub struct P2pTransport<D: Discovery> {
-    swarm: Swarm<Behaviour<D>>,
-    links: Links<Stream, ConnectionId>,
-    connections: HashMap<ConnectionId, Connection>,
+    pub(super) swarm: Swarm<Behaviour<D>>,
+    pub(super) links: Links<Stream, ConnectionId>,
+    pub(super) connections: HashMap<ConnectionId, Connection>,
     dialling: HashMap<ConnectionId, String>,
     /// Dials of known peers under way, and where they go: a new address is tried beside them at once.
     attempts: HashMap<ConnectionId, (PeerId, Vec<Multiaddr>)>,
     listeners: HashMap<ListenerId, String>,
-    relays: Relays,
+    pub(super) relays: Relays,
     book: AddressBook,
     me: libp2p::PeerId,
-    sleep: Sleep,
+    pub(super) sleep: Sleep,
     second: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    paused: bool,
+    pub(super) paused: bool,
+    /// Seconds until connections whose links still send are cut.
+    pub(super) resting: Option<u32>,
     events: VecDeque<TransportEvent>,
 }
 
-struct Connection {
+pub(super) struct Connection {
     peer: PeerId,
     remote: Multiaddr,
     via: Via,
@@ -98,6 +98,7 @@ impl<D: Discovery> P2pTransport<D> {
             sleep,
             second: None,
             paused: false,
+            resting: None,
             events: VecDeque::new(),
         };
         let addresses = std::iter::once(&config.listen_addr).chain(&config.extra_listen);
@@ -118,22 +119,6 @@ impl<D: Discovery> P2pTransport<D> {
         self.links.me()
     }
 
-    /// Sends what is queued, tells every peer that this device goes, and ends; after 2 s whatever is left undone.
-    pub async fn close(mut self) {
-        let mut limit = (self.sleep)(Duration::from_secs(CLOSE_SECONDS));
-        self.swarm.behaviour_mut().streams.set_paused(true);
-        self.links.hang_up_all();
-        poll_fn(|cx| {
-            while self.poll_event(cx).is_ready() {}
-            if self.links.is_empty() && !self.paused {
-                self.pause();
-                while self.poll_event(cx).is_ready() {}
-            }
-            if self.connections.is_empty() { Poll::Ready(()) } else { limit.as_mut().poll(cx) }
-        })
-        .await;
-    }
-
     fn listen(&mut self, text: &str) -> Result<()> {
         let (address, _) = address::parse(text)?;
         match self.swarm.listen_on(address) {
@@ -149,7 +134,7 @@ impl<D: Discovery> P2pTransport<D> {
         Ok(())
     }
 
-    fn ask_relays(&mut self) {
+    pub(super) fn ask_relays(&mut self) {
         if !self.paused {
             self.relays.ask(|circuit| self.swarm.listen_on(circuit).ok());
         }
@@ -173,13 +158,14 @@ impl<D: Discovery> P2pTransport<D> {
         address.to_string()
     }
 
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<TransportEvent> {
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<TransportEvent> {
         loop {
             if let Some(event) = self.events.pop_front().or_else(|| self.links.next_event()) {
                 return Poll::Ready(event);
             }
             let mut again = self.poll_swarm(cx);
             self.links.poll(cx);
+            self.cut_when_sent();
             for connection in self.links.take_heard() {
                 if let Some(connection) = self.connections.get_mut(&connection) {
                     connection.silent = 0;
@@ -217,6 +203,7 @@ impl<D: Discovery> P2pTransport<D> {
         self.links.tick();
         self.relays.tick();
         self.ask_relays();
+        self.rest_tick();
         for (id, connection) in &mut self.connections {
             connection.silent += 1;
             let limit = if self.links.has_rival(&connection.peer, *id) { DEAD_TICKS_RIVAL } else { DEAD_TICKS };
@@ -511,21 +498,15 @@ impl<D: Discovery> Transport for P2pTransport<D> {
     }
 
     fn pause(&mut self) {
-        self.paused = true;
-        self.swarm.behaviour_mut().streams.set_paused(true);
-        self.links.clear();
-        for listener in self.relays.give_up() {
-            self.swarm.remove_listener(listener);
-        }
-        for id in self.connections.keys() {
-            self.swarm.close_connection(*id);
-        }
+        self.pause_now();
+    }
+
+    fn rest(&mut self) {
+        self.pause_soon();
     }
 
     fn resume(&mut self) {
-        self.paused = false;
-        self.swarm.behaviour_mut().streams.set_paused(false);
-        self.ask_relays();
+        self.go_on();
     }
 }
 

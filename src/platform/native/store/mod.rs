@@ -44,8 +44,8 @@ use self::fault::{Fault, guard};
 use self::instance::Witness;
 use self::lock::FolderLock;
 use self::tables::{Change, End, FORMAT, Own};
-use crate::error::{Error, Result};
-use crate::store::{Durability, Read, Rows, Store, WriteBatch};
+use crate::error::{Error, ErrorCode, Result};
+use crate::store::{Durability, Read, Rows, SealKey, Store, WriteBatch};
 
 /// The database's name in the folder.
 pub const FILE: &str = "vault.redb";
@@ -113,8 +113,14 @@ struct Writer {
     witness: Witness,
 }
 
-/// Opens the store of a device, as [`DiskStore::open`].
-pub async fn open(folder: &Path) -> Result<DiskStore> {
+/// Opens the store of a device, as [`DiskStore::open`]. It cannot seal what it keeps (yet).
+pub async fn open(folder: &Path, seal: Option<&SealKey>) -> Result<DiskStore> {
+    if seal.is_some() {
+        return Err(Error::new(
+            ErrorCode::Unsupported,
+            "a data folder cannot be sealed by a passphrase yet; keep it on an encrypted disk",
+        ));
+    }
     DiskStore::open(folder)
 }
 

@@ -25,7 +25,9 @@ use self::fault::Fault;
 use super::quota;
 use crate::error::{Error, ErrorCode, Result};
 use crate::platform::entropy;
-use crate::store::{Durability, MemoryStore, RangeBudget, Read, Rows, Store, Table, WriteBatch, WriteOp, row};
+use crate::store::{
+    Durability, MemoryStore, RangeBudget, Read, Rows, SealKey, Sealed, Store, Table, WriteBatch, WriteOp, row,
+};
 
 /// Rows that one request of a range asks for at first; each further one asks for twice as many.
 const FIRST_ROWS: u32 = 16;
@@ -42,18 +44,24 @@ pub struct IndexedDbStore {
 pub enum DeviceStore {
     /// In a database.
     Database(IndexedDbStore),
+    /// In a database, sealed.
+    Sealed(Sealed<IndexedDbStore>),
     /// In memory, with a mark that is made with it.
     Memory(MemoryStore, [u8; 16]),
 }
 
-/// Opens the store of a device, as [`IndexedDbStore::open`].
-pub async fn open(name: &Path) -> Result<DeviceStore> {
+/// Opens the store of a device, as [`IndexedDbStore::open`]; in memory nothing is sealed.
+pub async fn open(name: &Path, seal: Option<&SealKey>) -> Result<DeviceStore> {
     let name = name.to_string_lossy();
     if name.is_empty() {
         let random = entropy::bytes()?;
         return Ok(DeviceStore::Memory(MemoryStore::default(), *random.first_chunk().unwrap_or(&[0; 16])));
     }
-    IndexedDbStore::open(&name).await.map(DeviceStore::Database)
+    let store = IndexedDbStore::open(&name).await?;
+    Ok(match seal {
+        Some(key) => DeviceStore::Sealed(Sealed::new(store, key, &entropy::bytes()?)),
+        None => DeviceStore::Database(store),
+    })
 }
 
 impl DeviceStore {
@@ -61,6 +69,7 @@ impl DeviceStore {
     pub fn instance_mark(&self) -> [u8; 16] {
         match self {
             Self::Database(store) => store.instance_mark(),
+            Self::Sealed(store) => store.inner().instance_mark(),
             Self::Memory(_, mark) => *mark,
         }
     }
@@ -70,6 +79,7 @@ impl Store for DeviceStore {
     async fn commit(&mut self, batch: WriteBatch) -> Result<()> {
         match self {
             Self::Database(store) => store.commit(batch).await,
+            Self::Sealed(store) => store.commit(batch).await,
             Self::Memory(store, _) => store.commit(batch).await,
         }
     }
@@ -77,6 +87,7 @@ impl Store for DeviceStore {
     async fn read(&self, read: &Read) -> Result<Rows> {
         match self {
             Self::Database(store) => store.read(read).await,
+            Self::Sealed(store) => store.read(read).await,
             Self::Memory(store, _) => store.read(read).await,
         }
     }
@@ -84,6 +95,7 @@ impl Store for DeviceStore {
     async fn used_bytes(&self) -> Result<u64> {
         match self {
             Self::Database(store) => store.used_bytes().await,
+            Self::Sealed(store) => store.used_bytes().await,
             Self::Memory(store, _) => store.used_bytes().await,
         }
     }
