@@ -22,7 +22,7 @@ export async function begin(name, { storage, local, relays } = {}) {
   if (local) network ??= new (await load()).TestNetwork();
   const options = { name, schema: app, deviceName: name, relays };
   if (storage) options.storage = storage;
-  return (stores[name] = await openStore(options, local ? network.share() : undefined));
+  stores[name] = await openStore(options, local ? network.share() : undefined);
 }
 
 /** Ten sets on each of so many entities, each of another field, field by field. */
@@ -40,6 +40,20 @@ export async function fill(name, entities) {
       });
       await store.settled();
     }
+  }
+}
+
+/** The same sets, all of an entity at once: quicker to write. */
+export async function fillAtOnce(name, entities) {
+  const store = stores[name];
+  const notes = store.collection("note");
+  for (let from = 0; from < entities; from += BATCH / 10) {
+    store.batch(() => {
+      for (let entity = from; entity < Math.min(entities, from + BATCH / 10); entity += 1) {
+        notes.create(Object.fromEntries(FIELDS.map((field, pass) => [field, value(entity, pass)])));
+      }
+    });
+    await store.settled();
   }
 }
 
@@ -65,7 +79,89 @@ async function heard(store, type) {
 
 export const digests = (...names) => Promise.all(names.map(name => stores[name].digest()));
 
-export async function memory() {
-  const wasm = (await init()).memory.buffer.byteLength;
-  return { wasm };
+/** Milliseconds from the call to all rows of a first live query, and what it says of them. */
+export async function query(name) {
+  const start = performance.now();
+  for await (const rows of stores[name].collection("note").all()) return { took: performance.now() - start, rows: rows.length };
 }
+
+/** Milliseconds of syncs in which there is nothing to do. */
+export async function nothing(name, count) {
+  const took = [];
+  for (let at = 0; at < count; at += 1) {
+    const start = performance.now();
+    const { sent, received } = await stores[name].syncNow();
+    took.push(performance.now() - start);
+    if (sent + received > 0) throw new Error(`${sent} sent and ${received} received by a sync with nothing to do`);
+  }
+  return took;
+}
+
+const idle = () => new Promise(resolve => setTimeout(resolve, 60));
+
+/** Milliseconds of single writes until they are on disk, on an idle page. */
+export async function writes(name, count) {
+  const took = [];
+  const notes = stores[name].collection("note");
+  for (let at = 0; at < count; at += 1) {
+    await idle();
+    const start = performance.now();
+    notes.create({ f0: value(at, 0) });
+    await stores[name].settled();
+    took.push(performance.now() - start);
+  }
+  return took;
+}
+
+/** Answers each edit of `f0` of an entity by the same in `f1`. Resolves once the entity is here. */
+export async function answer(name, id) {
+  const notes = stores[name].collection("note");
+  const all = notes.all();
+  for await (const rows of all) if (rows.some(row => row.id === id)) break;
+  all.subscribe(rows => {
+    const row = rows.find(row => row.id === id);
+    if (row && row.f0 !== row.f1) notes.update(id, { f1: row.f0 });
+  });
+}
+
+export const make = name => stores[name].collection("note").create({ f0: "start", f1: "start" }).id;
+
+/** Milliseconds of round trips: an edit here, seen and answered there, the answer seen here. */
+export async function echoes(name, id, count) {
+  const notes = stores[name].collection("note");
+  const all = notes.all();
+  let seen = () => {};
+  let wanted;
+  const stop = all.subscribe(rows => {
+    if (rows.find(row => row.id === id)?.f1 === wanted) seen();
+  });
+  const took = [];
+  for (let at = 0; at < count; at += 1) {
+    await idle();
+    const start = performance.now();
+    const answered = new Promise(resolve => (seen = resolve));
+    wanted = value(at, 0);
+    notes.update(id, { f0: wanted });
+    await answered;
+    took.push(performance.now() - start);
+  }
+  stop();
+  return took;
+}
+
+export const device = name => stores[name].device.id;
+export const invite = (name, id) => stores[name].invite(id);
+/** Takes the invite and what the vault holds; milliseconds until all is saved here. */
+export async function accept(name, invite) {
+  const start = performance.now();
+  const done = heard(stores[name], "syncCompleted");
+  await stores[name].join(invite);
+  await done;
+  await stores[name].settled();
+  return performance.now() - start;
+}
+export const settled = (name, level) => stores[name].settled(level);
+export const close = name => stores[name].close();
+
+/** The wasm's linear memory, in bytes. It never shrinks, so it is the most that was needed. */
+export const memory = async () => (await init()).memory.buffer.byteLength;
