@@ -3,15 +3,10 @@
 import { schema, t } from "/sync/dist/index.js";
 import { load } from "/sync/dist/load.js";
 import { openStore } from "/sync/dist/store.js";
+import { BATCH, FIELDS, timed, value } from "./data.mjs";
 import init from "/sync/wasm/privstack_sync.js";
 
-/** Events a commit. */
-const BATCH = 1_000;
-const FIELDS = Array.from({ length: 10 }, (_, at) => `f${at}`);
 export const app = schema({ note: Object.fromEntries(FIELDS.map(name => [name, t.string().optional()])) });
-
-/** 25 characters, different everywhere. */
-const value = (entity, pass) => `${entity * 10 + pass} `.padEnd(25, "abcdefghijklmnopqrstuvwxyz");
 
 let network;
 /** The stores of this page by name. */
@@ -97,20 +92,13 @@ export async function nothing(name, count) {
   return took;
 }
 
-const idle = () => new Promise(resolve => setTimeout(resolve, 60));
-
 /** Milliseconds of single writes until they are on disk, on an idle page. */
-export async function writes(name, count) {
-  const took = [];
+export function writes(name, count) {
   const notes = stores[name].collection("note");
-  for (let at = 0; at < count; at += 1) {
-    await idle();
-    const start = performance.now();
+  return timed(count, async at => {
     notes.create({ f0: value(at, 0) });
     await stores[name].settled();
-    took.push(performance.now() - start);
-  }
-  return took;
+  });
 }
 
 /** Answers each edit of `f0` of an entity by the same in `f1`. Resolves once the entity is here. */
@@ -135,16 +123,12 @@ export async function echoes(name, id, count) {
   const stop = all.subscribe(rows => {
     if (rows.find(row => row.id === id)?.f1 === wanted) seen();
   });
-  const took = [];
-  for (let at = 0; at < count; at += 1) {
-    await idle();
-    const start = performance.now();
+  const took = await timed(count, async at => {
     const answered = new Promise(resolve => (seen = resolve));
     wanted = value(at, 0);
     notes.update(id, { f0: wanted });
     await answered;
-    took.push(performance.now() - start);
-  }
+  });
   stop();
   return took;
 }
