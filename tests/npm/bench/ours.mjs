@@ -56,7 +56,7 @@ export async function inOnePage(bench, report) {
     }
   }
   const kept = `disk ${RUNS}`;
-  report.add({ ...row, row: "nothing changed, asked by the new device, one page", unit: "ms", raw: await run("nothing", kept, 20) });
+  report.add({ ...row, row: "nothing changed, asked by the new device, one page", unit: "ms", note: "Firefox tells whole milliseconds", raw: await run("nothing", kept, 20) });
   report.add({ ...row, row: "nothing changed, asked by the other, one page", unit: "ms", raw: await run("nothing", "source", 20) });
   const bytes = await run("memory");
   report.add({ ...row, row: `wasm memory of the page with both devices, ${W2}`, unit: "MB", raw: [bytes / 1e6] });
