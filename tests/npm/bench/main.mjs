@@ -14,6 +14,8 @@ const parts = { page: inOnePage, relay: throughRelay, alone, yjs, automerge };
 
 const words = process.argv.slice(2);
 const chosen = (names, words) => names.filter(name => words.length === 0 || words.includes(name));
+// Playwright closes its browsers on this signal and lets the program go on to the next part.
+process.once("SIGTERM", () => process.exit(143));
 await buildOthers(built);
 const report = new Report();
 let failed = false;

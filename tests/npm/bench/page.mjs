@@ -74,6 +74,15 @@ async function heard(store, type) {
 
 export const digests = (...names) => Promise.all(names.map(name => stores[name].digest()));
 
+/** A list of all entities by a field, as an app shows it. */
+export async function watch(name) {
+  stores[name].collection("note").all({ orderBy: "f0" }).subscribe(rows => (shown = rows));
+}
+let shown = [];
+
+/** How many rows the list shows. */
+export const rows = () => shown.length;
+
 /** Milliseconds from the call to all rows of a first live query, and what it says of them. */
 export async function query(name) {
   const start = performance.now();
