@@ -54,20 +54,25 @@ function same(one, other) {
   if (shows(one) !== shows(other)) throw new Error("the two sides do not show the same");
 }
 
+let ends;
 let url;
-/** A repo with the document finds it in another: milliseconds. With a database: until it is flushed into it. */
-export async function first(database) {
-  const [here, there] = [new End(), new End()];
+let to;
+/** A repo that has the document, and one that has nothing, not connected yet. */
+export async function prepare(database) {
+  const [here, there] = (ends = [new End(), new End()]);
   [here.other, there.other] = [there, here];
-  const from = repo([here]);
-  const handle = from.import(Automerge.save(source));
+  const handle = repo([here]).import(Automerge.save(source));
   await handle.whenReady();
   url = handle.url;
-  const to = repo([there], database);
+  to = repo([there], database);
+  // Both tell their network that they are there a moment later.
   await new Promise(resolve => setTimeout(resolve, 100));
+}
+
+/** The second repo finds the document in the first: milliseconds. With a database: until it is flushed into it. */
+export async function first(database) {
   const start = performance.now();
-  here.join();
-  there.join();
+  ends.forEach(end => end.join());
   const found = await to.find(url);
   await found.whenReady();
   const heads = Automerge.getHeads(source).join();
