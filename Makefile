@@ -10,11 +10,11 @@ CARGO        ?= cargo
 TOOLS := $(or $(PRIVSTACK_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/privstack-sync/tools)
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: help setup demo demo-native page test lint doc test-native wasm browser pkg package sim mutants bench bench-sync fuzz clean
+.PHONY: help setup demo demo-native page test lint doc test-native wasm browser pkg package sim mutants bench bench-sync bench-browser fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what the targets below need (a second run does nothing)
 	@scripts/setup native wasm browsers checks
@@ -72,6 +72,9 @@ bench: ## all benchmarks
 
 bench-sync: ## whole syncs, also into target/bench-sync.jsonl (QUICK=1: under a minute)
 	$(CARGO) bench --locked --bench sync
+
+bench-browser: ## the npm package in Chromium and Firefox, Yjs and automerge-repo beside it, also into target/bench-browser.jsonl (after `make pkg`; QUICK=1: a tenth of the data)
+	node tests/npm/bench/main.mjs
 
 fuzz: ## each fuzz target for FUZZ_SECONDS=60 (needs cargo-fuzz)
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "run: cargo install cargo-fuzz --locked"; exit 1; }

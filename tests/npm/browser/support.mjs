@@ -1,8 +1,10 @@
 import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { mkdtemp, rm, stat } from "node:fs/promises";
 import { createServer } from "node:http";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { tmpdir } from "node:os";
 import { extname, join, normalize } from "node:path";
+import { createInterface } from "node:readline";
 import { chromium, firefox } from "playwright-core";
 
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm" };
@@ -63,4 +65,23 @@ export function complaints(page) {
   page.on("console", message => message.type() === "error" && heard.push(message.text()));
   page.on("pageerror", error => heard.push(String(error)));
   return heard;
+}
+
+const program = process.env.PRIVSTACK_RELAY ?? join(import.meta.dirname, "../../../target/debug/privstack-relay");
+
+/** A relay until the test ends; gives the URL of its identity. */
+export async function relay(test) {
+  const data = await mkdtemp(join(tmpdir(), "relay-"));
+  const running = spawn(program, ["--data", data, "--listen", "/ip4/127.0.0.1/tcp/0/ws", "--http", "127.0.0.1:0", "--json"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  test.after(async () => {
+    running.kill();
+    await rm(data, { recursive: true, force: true });
+  });
+  for await (const line of createInterface({ input: running.stdout })) {
+    const { http } = JSON.parse(line);
+    if (http) return `http://${http}/`;
+  }
+  throw new Error(`${program} said nothing; build it: cargo build --features relay --bin privstack-relay`);
 }
