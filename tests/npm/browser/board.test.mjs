@@ -23,7 +23,7 @@ for (const name of Object.keys(BROWSERS)) {
       await nativeHas(native, [milk, trains, bread]);
 
       // One drags, the other uses the buttons, by keyboard.
-      await one.card("Bread").dragTo(one.card("Milk"));
+      await one.drag("Bread", "Milk");
       await other.showsTitles("Bread", "Milk", "Trains");
       await other.card("Trains").getByRole("button", { name: "before the previous note" }).press("Enter");
       await one.showsTitles("Bread", "Trains", "Milk");
