@@ -46,13 +46,13 @@ function where(...names) {
 
 /** The browsers in which every test runs. */
 export const BROWSERS = {
-  chromium: () => chromium.launch({ executablePath: where("chromium", "google-chrome"), args: ["--no-sandbox", "--disable-dev-shm-usage"] }),
-  firefox: () => firefox.launch({ executablePath: where("firefox-esr", "firefox"), channel: "moz-firefox" }),
+  chromium: options => chromium.launch({ executablePath: where("chromium", "google-chrome"), args: ["--no-sandbox", "--disable-dev-shm-usage"], ...options }),
+  firefox: options => firefox.launch({ executablePath: where("firefox-esr", "firefox"), channel: "moz-firefox", ...options }),
 };
 
 /** A browser until the test ends. */
-export async function launch(test, name) {
-  const browser = await BROWSERS[name]();
+export async function launch(test, name, options) {
+  const browser = await BROWSERS[name](options);
   test.after(() => browser.close());
   return browser;
 }
