@@ -7,7 +7,7 @@ import { chromium, firefox } from "playwright-core";
 
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm" };
 /** As strict as a page may be that runs wasm: no inline scripts, no eval, nothing from elsewhere. */
-const CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ws://127.0.0.1:* http://127.0.0.1:*; base-uri 'none'";
+const CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ws://127.0.0.1:* http://127.0.0.1:*; img-src data:; base-uri 'none'";
 
 /** Serves a folder on loopback until the test ends. */
 export async function serve(test, folder, mounts = {}) {
@@ -18,7 +18,7 @@ export async function serve(test, folder, mounts = {}) {
     if (file.endsWith("/")) file = join(file, "index.html");
     if (path === "/blank.html") {
       response.writeHead(200, { "content-type": "text/html", "content-security-policy": CSP });
-      return response.end("<!doctype html><title>blank</title>");
+      return response.end('<!doctype html><title>blank</title><link rel="icon" href="data:,">');
     }
     const found = await stat(file).catch(() => undefined);
     if (!found?.isFile()) return response.writeHead(404).end();
