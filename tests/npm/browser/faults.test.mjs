@@ -136,4 +136,87 @@ for (const name of Object.keys(BROWSERS)) {
     await native.until(async () => (await native.entities("note")).length === 2);
     assert.equal(await page.evaluate(() => store.digest()), await native.digest());
   });
+
+  test(`a database of ${name} that is deleted while it is open is told of, and nothing more is called saved`, async test => {
+    const browser = await launch(test, name);
+    const context = await browser.newContext();
+    const address = await blank(test);
+    const page = await openTab(context, address);
+    await page.evaluate(() => { notes.create({ title: "before" }); return store.settled(); });
+    await page.evaluate(failed);
+    const other = await context.newPage();
+    await other.goto(address);
+    await other.evaluate(async () => {
+      for (const { name } of await indexedDB.databases()) {
+        await new Promise((resolve, reject) => {
+          const request = indexedDB.deleteDatabase(name);
+          request.onsuccess = resolve;
+          request.onerror = () => reject(request.error);
+        });
+      }
+    });
+    await page.evaluate(() => {
+      notes.create({ title: "after" });
+      store.settled().then(() => { globalThis.saved = true; }, () => {});
+    });
+    await page.waitForFunction(() => globalThis.failure && store.status.current.unsaved === 1, undefined, LIMIT);
+    const [code, message] = await page.evaluate(() => failure);
+    assert.equal(code, "storage");
+    assert.match(message, /was deleted while it was open/);
+    assert.equal(await page.evaluate(() => globalThis.saved), undefined);
+    assert.deepEqual(await titles(page), ["after", "before"], "what it shows stays");
+
+    await page.reload();
+    await begin(page);
+    assert.deepEqual(await page.evaluate(async () => { notes.create({ title: "anew" }); await store.settled(); return all.current.length; }), 1);
+    assert.deepEqual(page.heard, []);
+  });
+
+  test(`a full disk in ${name} is told of, and nothing that did not fit is called saved`, async test => {
+    const ROOM = 12_000_000;
+    const browser = await launch(test, name, name === "firefox" ? { firefoxUserPrefs: { "dom.quotaManager.temporaryStorage.fixedLimit": ROOM / 1000 } } : {});
+    const context = await browser.newContext();
+    const address = await blank(test);
+    const blankPage = await context.newPage();
+    await blankPage.goto(address);
+    // Before the database is opened: it keeps for a while what room it was told of.
+    const tools = name === "chromium" && (await context.newCDPSession(blankPage));
+    const room = quotaSize => tools.send("Storage.overrideQuotaForOrigin", { origin: new URL(address).origin, quotaSize });
+    if (tools) await room(ROOM);
+    const page = await openTab(context, address);
+    await page.evaluate(failed);
+    await page.evaluate(() => {
+      globalThis.saved = 0;
+      const random = () => Array.from(crypto.getRandomValues(new Uint8Array(50_000)), byte => byte.toString(16).padStart(2, "0")).join("");
+      globalThis.filled = (async () => {
+        while (!globalThis.enough) {
+          notes.create({ title: random() });
+          await store.settled();
+          saved += 1;
+        }
+      })();
+    });
+    await page.waitForFunction(() => globalThis.failure && store.status.current.unsaved > 0, undefined, LIMIT);
+    const saved = await page.evaluate(() => globalThis.saved);
+    assert.ok(saved > 20, `${saved} fitted`);
+    assert.ok(saved * 50_000 < ROOM, `${saved} fitted`);
+    if (!tools) return; // Firefox takes its limit at its start only
+
+    await page.evaluate(() => { globalThis.enough = true; });
+    await room(10 * ROOM);
+    await page.evaluate(() => filled);
+    await page.reload();
+    await begin(page);
+    await page.waitForFunction(count => all.current.length === count, saved + 1, LIMIT);
+    assert.deepEqual(page.heard, []);
+  });
+}
+
+/** Keeps the first failure that the store tells of, for later. */
+function failed() {
+  void (async () => {
+    for await (const event of store.events({ history: 100 })) {
+      if (event.type === "syncError") globalThis.failure ??= [event.error.code, event.error.message];
+    }
+  })();
 }
