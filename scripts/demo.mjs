@@ -3,7 +3,7 @@
 //   scripts/page [PORT]      (8080 if none is given; another one if that is taken)
 
 import { spawn } from "node:child_process";
-import { command, makeVault, scratch, startDevice, startRelay, startServer } from "./stage.mjs";
+import { command, makeVault, PRIVSTACK, scratch, startDevice, startRelay, startServer } from "./stage.mjs";
 
 const { folder, remove } = await scratch("demo");
 const ends = [remove];
@@ -42,7 +42,7 @@ async function demo(port) {
 Open it in two browsers: each is a device of one vault, together with a native device, all through a relay on this
 machine. Switch "Work offline" on, edit the same note on both sides, and switch it off again.
 The native device is driven from another terminal, such as by
-    privstack --data ${data} ls
+    ${PRIVSTACK} --data ${data} ls
 Ctrl-C ends it; the vault goes with it.`);
   show(address);
   for (const one of [relay, native, server]) {

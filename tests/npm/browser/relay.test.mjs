@@ -1,31 +1,21 @@
 // Two browsers, as two devices of a vault, through a relay on loopback.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import test from "node:test";
+import { scratch, startRelay } from "../../../scripts/stage.mjs";
 import { BROWSERS, complaints, launch, serve } from "./support.mjs";
 
 const here = import.meta.dirname;
-const program = process.env.PRIVSTACK_RELAY ?? join(here, "../../../target/debug/privstack-relay");
 
 /** A relay until the test ends; gives the URL of its identity. */
 async function relay(test) {
-  const data = await mkdtemp(join(tmpdir(), "relay-"));
-  const running = spawn(program, ["--data", data, "--listen", "/ip4/127.0.0.1/tcp/0/ws", "--http", "127.0.0.1:0", "--json"], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const { folder, remove } = await scratch("relay");
+  const running = await startRelay(folder);
   test.after(async () => {
-    running.kill();
-    await rm(data, { recursive: true, force: true });
+    await running.end();
+    await remove();
   });
-  for await (const line of createInterface({ input: running.stdout })) {
-    const { http } = JSON.parse(line);
-    if (http) return `http://${http}/`;
-  }
-  throw new Error(`${program} said nothing; build it: cargo build --features relay --bin privstack-relay`);
+  return running.identity;
 }
 
 const kinds = Object.keys(BROWSERS);
