@@ -10,7 +10,7 @@ CARGO        ?= cargo
 TOOLS := $(or $(PRIVSTACK_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/privstack-sync/tools)
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: help setup demo demo-native page test lint doc test-native wasm browser pkg package sim mutants bench bench-sync bench-browser fuzz clean
+.PHONY: help setup demo demo-headless demo-native page test lint doc test-native wasm browser pkg package sim mutants bench bench-sync bench-browser fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -19,9 +19,17 @@ help: ## this list
 setup: ## install what the targets below need (a second run does nothing)
 	@scripts/setup native wasm browsers checks
 
-demo: demo-native ## the main job on real files: two devices edit the same notes and agree (NOTES=DIR)
+demo: ## the notes board in www/, with a relay and a native device, on http://127.0.0.1:8080/
+	@scripts/setup native wasm
+	@scripts/page
 
-demo-native:
+page: demo
+
+demo-headless: ## the same in Chromium and Firefox without a screen: all edit apart, and agree
+	@scripts/setup native wasm browsers
+	@scripts/page headless
+
+demo-native: ## two native devices on real files: both edit the same notes apart, and agree (NOTES=DIR)
 	@scripts/setup native
 	@scripts/demo
 
@@ -49,14 +57,10 @@ browser: ## the browser's store, keys and devices in Chromium and in Firefox, he
 	scripts/browser-tests chromium
 	scripts/browser-tests firefox
 
-pkg: ## the npm package: build, size, tarball; types, Node, bundlers, tabs and devices in browsers
+pkg: ## the npm package: build, size, tarball; types, Node, bundlers; tabs, devices, faults and the notes board in browsers
 	scripts/npm-package
-	$(CARGO) build --locked --features $(FEATURES) --bin privstack-relay
+	$(CARGO) build --locked --features $(FEATURES) --bin privstack --bin privstack-relay
 	scripts/npm-tests
-
-page: ## the notes board in www/, with a relay and a native device, on http://127.0.0.1:8080/
-	@scripts/setup native wasm
-	@scripts/page
 
 package: ## the packed crate builds in an empty project
 	scripts/check-package

@@ -87,6 +87,10 @@ const server = createServer(async (request, response) => {
   }
 });
 
+server.on("error", (error) => {
+  console.error(`serve: ${error.message}`);
+  process.exitCode = 1;
+});
 server.listen(Number(values.port), "127.0.0.1", () => {
   console.log(JSON.stringify({ event: "ready", address: `http://127.0.0.1:${server.address().port}/` }));
 });

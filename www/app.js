@@ -12,7 +12,11 @@ import { syncWords, storageWords } from "./words.js";
 async function settings() {
   try {
     const answer = await fetch("settings.json");
-    if (answer.ok) return await answer.json();
+    if (answer.ok) {
+      const { relays, invite } = await answer.json();
+      // What the service worker has kept tells that there is no server that could make an invite.
+      return { relays, invite: answer.headers.has("x-kept") ? undefined : invite };
+    }
   } catch {
     // Away from the network the last settings come from the cache; without them the page works by itself.
   }
@@ -64,9 +68,9 @@ async function showRecoveryWords(store) {
   };
 }
 
-/** In the demo a native device lets every page in; elsewhere a person does, by "Connect a device". */
+/** In the demo a native device lets every page in; elsewhere a person does, by "Connect a device". Joining the same vault
+ *  again changes nothing; into another one, as after a new start of the demo, the notes come along. */
 async function joinDemo(store, url) {
-  if (store.peers.current.length > 0) return;
   const answer = await fetch(url, { method: "POST", body: store.device.id });
   if (!answer.ok) throw new Error(`The demo's device made no invite: ${await answer.text()}`);
   await store.join((await answer.text()).trim());

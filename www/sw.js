@@ -34,8 +34,10 @@ self.addEventListener("fetch", (event) => {
       return answer;
     } catch (error) {
       const kept = await cache.match(request, { ignoreSearch: true });
-      if (kept) return kept;
-      throw error;
+      if (!kept) throw error;
+      const headers = new Headers(kept.headers);
+      headers.set("x-kept", "yes"); // the page can tell that nobody answered
+      return new Response(kept.body, { status: kept.status, headers });
     }
   })());
 });

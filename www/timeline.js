@@ -1,11 +1,11 @@
 // The timeline: one lane a device, a dot for each commit, an arrow for each batch that came in.
 
 import { FIELDS } from "./model.js";
-import { $, svg, attempt } from "./dom.js";
+import { $, el, svg, attempt } from "./dom.js";
 import { contests, readChanges } from "./history.js";
 import { shortId } from "./words.js";
 
-const LEFT = 150;
+/** As high as a name in style.css. */
 const LANE = 44;
 const STEP = 34;
 const MOST = 60;
@@ -34,19 +34,16 @@ export function showTimeline(store) {
       ...changes.map((change) => ({ at: +change.at, change })),
       ...batches.map((batch) => ({ at: batch.at, batch })),
     ].sort((a, b) => a.at - b.at).slice(-MOST);
-    const width = LEFT + (points.length + 1) * STEP;
+    const width = (points.length + 1) * STEP;
     const y = (id) => LANE / 2 + lanes.indexOf(id) * LANE;
     const root = svg("svg", { class: "lanes", width, height: lanes.length * LANE, role: "group", "aria-label": "Edits of all devices, oldest first" });
     root.append(svg("defs", {}, svg("marker", { id: "head", markerWidth: 8, markerHeight: 8, refX: 7, refY: 4, orient: "auto" }, svg("path", { d: "M0 0 L8 4 L0 8 z" }))));
-    for (const id of lanes) {
-      const name = nameOf(id);
-      root.append(
-        svg("line", { class: "lane", x1: LEFT - 10, x2: width, y1: y(id), y2: y(id) }),
-        svg("text", { x: 0, y: y(id) + 4 }, name.length > 20 ? `${name.slice(0, 19)}…` : name));
-    }
+    for (const id of lanes) root.append(svg("line", { class: "lane", x1: 0, x2: width, y1: y(id), y2: y(id) }));
+    // Beside what scrolls, so that they stay in sight.
+    $("lane-names").replaceChildren(...lanes.map((id) => el("li", { title: nameOf(id) }, nameOf(id))));
     const dots = [];
     points.forEach(({ change, batch }, index) => {
-      const x = LEFT + index * STEP + STEP / 2;
+      const x = index * STEP + STEP / 2;
       if (batch) {
         root.append(svg("path", { class: "arrow", d: `M${x - STEP / 2} ${y(batch.from)} L${x} ${y(store.device.id) + (lanes.indexOf(batch.from) > 0 ? 7 : 0)}`, "marker-end": "url(#head)" }));
         return;

@@ -1,15 +1,14 @@
 import { createReadStream } from "node:fs";
-import { mkdtemp, rm, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
-import { execFileSync, spawn } from "node:child_process";
-import { tmpdir } from "node:os";
+import { execFileSync } from "node:child_process";
 import { extname, join, normalize } from "node:path";
-import { createInterface } from "node:readline";
 import { chromium, firefox } from "playwright-core";
+import { scratch, startRelay } from "../../../scripts/stage.mjs";
 
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm" };
 /** As strict as a page may be that runs wasm: no inline scripts, no eval, nothing from elsewhere. */
-const CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ws://127.0.0.1:* http://127.0.0.1:*; base-uri 'none'";
+const CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ws://127.0.0.1:* http://127.0.0.1:*; img-src data:; base-uri 'none'";
 
 /** Serves a folder on loopback until the test ends. */
 export async function serve(test, folder, mounts = {}) {
@@ -20,7 +19,7 @@ export async function serve(test, folder, mounts = {}) {
     if (file.endsWith("/")) file = join(file, "index.html");
     if (path === "/blank.html") {
       response.writeHead(200, { "content-type": "text/html", "content-security-policy": CSP });
-      return response.end("<!doctype html><title>blank</title>");
+      return response.end('<!doctype html><title>blank</title><link rel="icon" href="data:,">');
     }
     const found = await stat(file).catch(() => undefined);
     if (!found?.isFile()) return response.writeHead(404).end();
@@ -48,13 +47,13 @@ function where(...names) {
 
 /** The browsers in which every test runs. */
 export const BROWSERS = {
-  chromium: () => chromium.launch({ executablePath: where("chromium", "google-chrome"), args: ["--no-sandbox", "--disable-dev-shm-usage"] }),
-  firefox: () => firefox.launch({ executablePath: where("firefox-esr", "firefox"), channel: "moz-firefox" }),
+  chromium: options => chromium.launch({ executablePath: where("chromium", "google-chrome"), args: ["--no-sandbox", "--disable-dev-shm-usage"], ...options }),
+  firefox: options => firefox.launch({ executablePath: where("firefox-esr", "firefox"), channel: "moz-firefox", ...options }),
 };
 
 /** A browser until the test ends. */
-export async function launch(test, name) {
-  const browser = await BROWSERS[name]();
+export async function launch(test, name, options) {
+  const browser = await BROWSERS[name](options);
   test.after(() => browser.close());
   return browser;
 }
@@ -67,21 +66,13 @@ export function complaints(page) {
   return heard;
 }
 
-const program = process.env.PRIVSTACK_RELAY ?? join(import.meta.dirname, "../../../target/debug/privstack-relay");
-
 /** A relay until the test ends; gives the URL of its identity. */
 export async function relay(test) {
-  const data = await mkdtemp(join(tmpdir(), "relay-"));
-  const running = spawn(program, ["--data", data, "--listen", "/ip4/127.0.0.1/tcp/0/ws", "--http", "127.0.0.1:0", "--json"], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const { folder, remove } = await scratch("relay");
+  const running = await startRelay(folder);
   test.after(async () => {
-    running.kill();
-    await rm(data, { recursive: true, force: true });
+    await running.end();
+    await remove();
   });
-  for await (const line of createInterface({ input: running.stdout })) {
-    const { http } = JSON.parse(line);
-    if (http) return `http://${http}/`;
-  }
-  throw new Error(`${program} said nothing; build it: cargo build --features relay --bin privstack-relay`);
+  return running.identity;
 }
