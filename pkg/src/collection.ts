@@ -7,24 +7,36 @@ import { QueryLive, type AnyEntity, type Source } from "./query.js";
 import { fits, fromStored, same, setFromStored, specOf, toStored, type Spec } from "./schema.js";
 import { TextHandle } from "./text.js";
 
+/** What `readMany` says of an entity that it does not show by its fields. */
+const MANY_UNKNOWN = 0;
+const MANY_GONE = 1;
+const MANY_BY_ITSELF = 2;
+type Many = typeof MANY_UNKNOWN | typeof MANY_GONE | typeof MANY_BY_ITSELF | readonly unknown[];
+
 /** The entities of one type. */
 export class CollectionOf implements Source {
   readonly #engine: Engine;
   readonly #type: string;
   readonly #specs: readonly (readonly [name: string, spec: Spec])[];
   readonly #entities = new Map<string, AnyEntity>();
+  /** Entities that have changed since they were read. */
+  readonly #stale = new Set<string>();
+  /** The schema's fields, for reading many entities at once. */
+  readonly #wanted: string;
   readonly #misfits = new Map<string, number>();
   readonly #queries = new Set<QueryLive>();
   readonly #ones = new Map<string, Set<OneLive>>();
   readonly #fetching = new Map<string, (() => void)[]>();
   #whenReady: Promise<void> | undefined;
   #ready: (() => void) | undefined;
+  #isReady = false;
   version = 0;
 
   constructor(engine: Engine, type: string, fields: Schema[string]) {
     this.#engine = engine;
     this.#type = type;
     this.#specs = Object.entries(fields).map(([name, field]) => [name, specOf(field)] as const);
+    this.#wanted = JSON.stringify(this.#specs.map(([name, { kind }]) => [kind, name]));
   }
 
   /** Remote values that do not fit the schema. */
@@ -44,7 +56,7 @@ export class CollectionOf implements Source {
     }
     this.#engine.write(this.#type, id, edits);
     // In a batch it is not written yet: then it is what was given.
-    return this.peek(id) ?? this.#entity(id, given(this.#specs, fields));
+    return this.peek(id) ?? this.#draft(id, fields);
   }
 
   update(id: string, patch: Record<string, unknown>): void {
@@ -172,14 +184,19 @@ export class CollectionOf implements Source {
     return this.#whenReady as Promise<void>;
   }
 
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
   everything(): readonly AnyEntity[] {
     const ids = this.#engine.core.ids(this.#type);
-    return ids.map(id => this.peek(id)).filter(entity => entity !== undefined);
+    this.#refreshAll(ids);
+    return ids.map(id => this.#entities.get(id)).filter(entity => entity !== undefined);
   }
 
   peek(id: string): AnyEntity | undefined {
     const known = this.#entities.get(id);
-    if (known || this.#engine.isClosed) return known;
+    if (this.#engine.isClosed || (known && !this.#stale.has(id))) return known;
     return this.#refresh(id);
   }
 
@@ -195,9 +212,10 @@ export class CollectionOf implements Source {
 
   changed(ids: readonly string[]): void {
     this.version += 1;
-    for (const id of ids) this.#refresh(id);
+    for (const id of ids) this.#stale.add(id);
+    if (this.#queries.size > 0) this.#refreshAll(ids);
     for (const query of [...this.#queries]) query.touched(ids);
-    for (const id of ids) this.#ones.get(id)?.forEach(one => one.notify());
+    if (this.#ones.size > 0) for (const id of ids) this.#ones.get(id)?.forEach(one => one.notify());
   }
 
   fetched(ids: readonly string[]): void {
@@ -211,10 +229,25 @@ export class CollectionOf implements Source {
   /** All of them are here: what is not among them is gone. */
   everythingCame(): void {
     this.version += 1;
-    for (const id of [...this.#entities.keys()]) this.#refresh(id);
+    this.#isReady = true;
+    const here = new Set(this.#engine.core.ids(this.#type));
+    for (const id of this.#entities.keys()) if (!here.has(id)) this.#stale.add(id);
     for (const query of [...this.#queries]) query.touched(undefined);
     for (const ones of this.#ones.values()) ones.forEach(one => one.notify());
     this.#ready?.();
+  }
+
+  /** Reads those anew that have changed or were never read, all at once. */
+  #refreshAll(ids: readonly string[]): void {
+    const wanted = ids.filter(id => this.#stale.has(id) || !this.#entities.has(id));
+    if (wanted.length === 0) return;
+    const read = call(() => this.#engine.core.readMany(this.#type, this.#wanted, wanted.join("")));
+    (JSON.parse(read) as Many[]).forEach((item, at) => {
+      const id = wanted[at] as string;
+      if (item === MANY_BY_ITSELF) this.#refresh(id);
+      else if (item === MANY_GONE) this.#gone(id);
+      else if (item !== MANY_UNKNOWN) this.#read(id, item);
+    });
   }
 
   /** Reads an entity anew; the object stays the same where it reads the same. */
@@ -222,40 +255,62 @@ export class CollectionOf implements Source {
     const raw = call(() => this.#engine.core.read(this.#type, id));
     // Between two leaders nothing is known for a moment: what was shown stays.
     if (raw === undefined) return this.#entities.get(id);
-    if (raw === null || raw.deleted) {
-      this.#entities.delete(id);
-      this.#misfits.delete(id);
-      return undefined;
-    }
-    let misfits = 0;
-    const values: Record<string, unknown> = {};
-    for (const [name, spec] of this.#specs) {
-      if (spec.kind === "counter") {
-        values[name] = raw.counters[name] ?? spec.fallback;
-      } else if (spec.kind !== "text") {
-        const read = spec.kind === "set" ? setFromStored(spec, raw.sets[name]) : fromStored(spec, raw.registers[name]);
-        values[name] = read.value;
-        misfits += Number(read.misfit);
-      }
-    }
-    if (misfits > 0) this.#misfits.set(id, misfits);
-    else this.#misfits.delete(id);
-    const known = this.#entities.get(id);
-    if (known && Object.entries(values).every(([name, value]) => same(known[name], value))) return known;
-    const entity = this.#entity(id, values, known);
-    this.#entities.set(id, entity);
-    return entity;
+    if (raw === null || raw.deleted) return this.#gone(id);
+    const kinds = { register: raw.registers, counter: raw.counters, set: raw.sets };
+    const item = this.#specs.flatMap(([name, { kind }], at) => {
+      const stored = kind === "text" ? undefined : kinds[kind][name];
+      return stored === undefined ? [] : [at, stored];
+    });
+    return this.#read(id, item);
   }
 
-  #entity(id: string, values: Record<string, unknown>, before?: AnyEntity): AnyEntity {
+  #gone(id: string): undefined {
+    this.#stale.delete(id);
+    this.#entities.delete(id);
+    this.#misfits.delete(id);
+    return undefined;
+  }
+
+  /** Takes what was read: `[number of the field, its stored value, …]`. */
+  #read(id: string, item: readonly unknown[]): AnyEntity {
+    this.#stale.delete(id);
+    const stored = new Array<unknown>(this.#specs.length);
+    for (let at = 0; at < item.length; at += 2) stored[item[at] as number] = item[at + 1];
+    const known = this.#entities.get(id);
+    const entity: Record<string, unknown> = { id };
+    let misfits = 0;
+    let changed = known === undefined;
+    this.#specs.forEach(([name, spec], at) => {
+      if (spec.kind === "text") {
+        entity[name] = known?.[name] ?? new TextHandle(this.#engine, this.#type, id, name);
+        return;
+      }
+      let value: unknown;
+      if (spec.kind === "counter") {
+        value = stored[at] ?? spec.fallback;
+      } else {
+        const read = spec.kind === "set" ? setFromStored(spec, stored[at] as readonly unknown[] | undefined) : fromStored(spec, stored[at]);
+        value = read.value;
+        misfits += Number(read.misfit);
+      }
+      // What reads as before is the same value, so that memoised parts of a page stay as they are.
+      if (known && same(known[name], value)) value = known[name];
+      else changed = true;
+      entity[name] = value;
+    });
+    if (misfits > 0) this.#misfits.set(id, misfits);
+    else this.#misfits.delete(id);
+    if (known && !changed) return known;
+    const frozen = Object.freeze(entity) as AnyEntity;
+    this.#entities.set(id, frozen);
+    return frozen;
+  }
+
+  /** What an entity reads like that was made of these fields and is not written yet. */
+  #draft(id: string, fields: Record<string, unknown>): AnyEntity {
     const entity: Record<string, unknown> = { id };
     for (const [name, spec] of this.#specs) {
-      if (spec.kind === "text") {
-        entity[name] = before?.[name] ?? new TextHandle(this.#engine, this.#type, id, name);
-      } else {
-        // What reads as before is the same value, so that memoised parts of a page stay as they are.
-        entity[name] = before && same(before[name], values[name]) ? before[name] : values[name];
-      }
+      entity[name] = spec.kind === "text" ? new TextHandle(this.#engine, this.#type, id, name) : fields[name] ?? spec.fallback;
     }
     return Object.freeze(entity) as AnyEntity;
   }
@@ -289,11 +344,6 @@ class OneLive extends LiveValue<AnyEntity | undefined> {
   protected override ready(): Promise<void> {
     return this.#whenHere();
   }
-}
-
-/** What an entity reads like that was made of these fields. */
-function given(specs: readonly (readonly [string, Spec])[], fields: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(specs.map(([name, spec]) => [name, fields[name] ?? spec.fallback]));
 }
 
 /** The collection as its schema types it. */

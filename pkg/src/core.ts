@@ -28,6 +28,9 @@ export interface Core {
   newId(): string;
   write(type: string, changes: readonly EntityChange[]): void;
   read(type: string, id: string): Raw;
+  /** A JSON array, an item for each id (36 letters each, one after the other): 0 unknown, 1 none, 2 to be read by `read`,
+   *  else `[number of the field, value, …]`. `fields` is JSON: `[[kind, name], …]`. */
+  readMany(type: string, fields: string, ids: string): string;
   ids(type: string): string[];
   watch(type: string): void;
   fetch(type: string, id: string): void;

@@ -6,6 +6,12 @@ import { same } from "./schema.js";
 /** An entity, whatever its schema. */
 export type AnyEntity = { readonly id: string } & Record<string, unknown>;
 type AnyQuery = Query<any, any>;
+type Compare = (a: AnyEntity, b: AnyEntity) => number;
+
+/** How often a list is told that grows while its entities come in. */
+const GROWING_MS = 100;
+
+const byId: Compare = (a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
 
 /** What a query needs of its collection. */
 export interface Source {
@@ -14,6 +20,8 @@ export interface Source {
   peek(id: string): AnyEntity | undefined;
   /** Grows with each change. */
   readonly version: number;
+  /** Whether all entities are here; until then they come in parts. */
+  readonly isReady: boolean;
   whenReady(): Promise<void>;
   /** Tells the query of changes, until it is let go. */
   hold(query: QueryLive): void;
@@ -25,9 +33,12 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
   readonly #source: Source;
   readonly #query: AnyQuery;
   readonly #matches: (entity: AnyEntity) => boolean;
-  readonly #order: ((a: AnyEntity, b: AnyEntity) => number) | undefined;
+  readonly #compare: Compare;
   #picked = new Map<string, AnyEntity>();
+  /** All picked, in order; `#rows` is the part of them that the query asks for. */
+  #sorted: AnyEntity[] = [];
   #rows: readonly AnyEntity[] = Object.freeze([]);
+  #toldAt = 0;
   /** The collection's version that `#picked` stands for. */
   #version = -1;
 
@@ -39,7 +50,8 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
       if (value !== undefined && !(Number.isInteger(value) && value >= 0)) throw invalid(`${name} is a whole number from 0`);
     }
     this.#matches = matcher(query.where);
-    this.#order = order(query.orderBy as string | undefined);
+    const by = order(query.orderBy as string | undefined);
+    this.#compare = by ? (a, b) => by(a, b) || byId(a, b) : byId;
   }
 
   get current(): readonly AnyEntity[] {
@@ -65,20 +77,38 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
     if (ids === undefined) {
       this.#pickAll();
     } else {
-      let changed = false;
-      for (const id of ids) {
-        const entity = this.#source.peek(id);
-        const before = this.#picked.get(id);
-        const after = entity !== undefined && this.#matches(entity) ? entity : undefined;
-        if (before === after) continue;
-        changed = true;
-        if (after) this.#picked.set(id, after);
-        else this.#picked.delete(id);
-      }
-      this.#version = this.#source.version;
-      if (changed) this.#arrange();
+      // While the entities come in, page after page, a list that grows many times a second helps nobody.
+      const now = performance.now();
+      if (!this.#source.isReady && now - this.#toldAt < GROWING_MS) return;
+      this.#toldAt = now;
+      // Parts that came meanwhile were not looked at.
+      if (this.#source.isReady) this.#pick(ids);
+      else this.#pickAll();
     }
     this.notify();
+  }
+
+  #pick(ids: readonly string[]): void {
+    const gone = new Set<AnyEntity>();
+    const come: AnyEntity[] = [];
+    for (const id of ids) {
+      const entity = this.#source.peek(id);
+      const before = this.#picked.get(id);
+      const after = entity !== undefined && this.#matches(entity) ? entity : undefined;
+      if (before === after) continue;
+      if (before) gone.add(before);
+      if (after) {
+        this.#picked.set(id, after);
+        come.push(after);
+      } else {
+        this.#picked.delete(id);
+      }
+    }
+    this.#version = this.#source.version;
+    if (gone.size === 0 && come.length === 0) return;
+    const kept = gone.size === 0 ? this.#sorted : this.#sorted.filter(entity => !gone.has(entity));
+    this.#sorted = merged(kept, come.sort(this.#compare), this.#compare);
+    this.#cut();
   }
 
   #pickAll(): void {
@@ -87,21 +117,29 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
       if (this.#matches(entity)) this.#picked.set(entity.id, entity);
     }
     this.#version = this.#source.version;
-    this.#arrange();
+    this.#sorted = [...this.#picked.values()].sort(this.#compare);
+    this.#cut();
   }
 
-  #arrange(): void {
-    const byId = (a: AnyEntity, b: AnyEntity) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
-    const by = this.#order;
-    let rows = [...this.#picked.values()].sort(by ? (a, b) => by(a, b) || byId(a, b) : byId);
+  #cut(): void {
     const offset = this.#query.offset ?? 0;
-    if (offset > 0 || this.#query.limit !== undefined) {
-      rows = rows.slice(offset, this.#query.limit === undefined ? undefined : offset + this.#query.limit);
-    }
+    const rows = this.#sorted.slice(offset, this.#query.limit === undefined ? undefined : offset + this.#query.limit);
     const old = this.#rows;
     if (rows.length === old.length && rows.every((row, at) => row === old[at])) return;
     this.#rows = Object.freeze(rows);
   }
+}
+
+/** Two lists that are in order, as one. */
+function merged(left: readonly AnyEntity[], right: readonly AnyEntity[], compare: Compare): AnyEntity[] {
+  const all: AnyEntity[] = [];
+  let at = 0;
+  for (const entity of right) {
+    while (at < left.length && compare(left[at] as AnyEntity, entity) < 0) all.push(left[at++] as AnyEntity);
+    all.push(entity);
+  }
+  while (at < left.length) all.push(left[at++] as AnyEntity);
+  return all;
 }
 
 function matcher(where: AnyQuery["where"]): (entity: AnyEntity) => boolean {
@@ -111,7 +149,7 @@ function matcher(where: AnyQuery["where"]): (entity: AnyEntity) => boolean {
   return entity => wanted.every(([name, value]) => same(entity[name], value));
 }
 
-function order(by: string | undefined): ((a: AnyEntity, b: AnyEntity) => number) | undefined {
+function order(by: string | undefined): Compare | undefined {
   if (by === undefined) return undefined;
   const down = by.startsWith("-");
   const name = down ? by.slice(1) : by;

@@ -85,10 +85,12 @@ fn notice_to_js(notice: &Notice) -> JsValue {
         Notice::Disconnected(peer) => ("peerDisconnected", peer),
         Notice::Synced(peer) => ("syncCompleted", peer),
         Notice::Paired(peer) => ("pairingCompleted", peer),
-        Notice::Failed(peer, ..) => ("syncError", peer),
+        Notice::Failed(peer, ..) | Notice::StoreFailed(peer, ..) => ("syncError", peer),
     };
     let error = match notice {
-        Notice::Failed(_, code, text) => to_error(&Error::new(ErrorCode::from_byte(*code), text)),
+        Notice::Failed(_, code, text) | Notice::StoreFailed(_, code, text) => {
+            to_error(&Error::new(ErrorCode::from_byte(*code), text))
+        }
         _ => JsValue::UNDEFINED,
     };
     object([("kind", "notice".into()), ("type", name.into()), ("peer", peer.to_string().into()), ("error", error)])

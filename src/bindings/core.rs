@@ -12,6 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::calls::ask_from_js;
 use super::convert::{edits_from_js, entity_id, entity_type, ids_to_js, seen_to_js, to_error};
+use super::reading::{Wanted, read_many};
 use super::tab::{Maker, News, Shared, Tab};
 use super::testing::{TestNetwork, create_test_orchestrator};
 use crate::error::{Error, ErrorCode, Result};
@@ -119,6 +120,13 @@ impl Core {
         Ok(seen_to_js(&seen))
     }
 
+    /// What many entities show, as one text; see [`read_many`].
+    #[wasm_bindgen(js_name = readMany)]
+    pub fn read_many(&self, name: &str, fields: &str, ids: &str) -> Thrown<String> {
+        let (name, wanted) = (thrown(entity_type(name))?, thrown(Wanted::from_json(fields))?);
+        thrown(read_many(&self.shared.replica.borrow(), &name, &wanted, ids))
+    }
+
     /// The entities of a type that are here.
     pub fn ids(&self, name: &str) -> Thrown<JsValue> {
         let name = thrown(entity_type(name))?;
@@ -182,7 +190,7 @@ impl Core {
     pub fn ask(&self, name: &str, argument: JsValue) -> Thrown<f64> {
         let ask = thrown(ask_from_js(name, &argument))?;
         let number = self.shared.replica.borrow_mut().ask(ask);
-        self.shared.flush();
+        self.flush_soon();
         Ok(number as f64)
     }
 
@@ -200,9 +208,7 @@ impl Core {
     /// Answers, as news with the number given, once all that was written before is saved.
     pub fn settle(&self) -> f64 {
         let number = self.shared.replica.borrow_mut().settle();
-        // The page has to know the number before it hears the answer.
-        let shared = self.shared.clone();
-        spawn_local(async move { shared.flush() });
+        self.flush_soon();
         number as f64
     }
 
@@ -232,6 +238,14 @@ fn seal_key(mut bytes: Vec<u8>) -> Result<SealKey> {
     let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| Error::invalid("a key has 32 bytes"))?;
     bytes.zeroize();
     Ok(SealKey::new(Zeroizing::new(key)))
+}
+
+impl Core {
+    /// The page has to know the number of a question before it hears the answer.
+    fn flush_soon(&self) {
+        let shared = self.shared.clone();
+        spawn_local(async move { shared.flush() });
+    }
 }
 
 fn closed() -> Error {

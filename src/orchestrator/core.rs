@@ -126,6 +126,10 @@ impl Core {
                 Input::Written(ticket, result)
             }
             Some(StoreDone::Rows(ticket, rows)) => Input::Rows(ticket, rows),
+            Some(StoreDone::Failed(error)) => {
+                self.failed.get_or_insert(error);
+                return;
+            }
             None => {
                 self.failed.get_or_insert_with(|| Error::storage("the store's thread has ended"));
                 return;

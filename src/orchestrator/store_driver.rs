@@ -31,6 +31,8 @@ pub enum StoreDone {
     Written(Ticket, Result<()>),
     /// Rows.
     Rows(Ticket, Result<Rows>),
+    /// The store failed by itself; it answers no command.
+    Failed(Error),
 }
 
 /// The engine's end of a store that runs by itself. Its channels have no bound of their own: the runner bounds what is
@@ -40,7 +42,7 @@ pub enum StoreDone {
 pub struct StoreLink {
     /// Takes commands.
     pub commands: mpsc::UnboundedSender<StoreCommand>,
-    /// Gives one answer for each, in order.
+    /// Gives one answer for each, in order, and failures between them.
     pub done: mpsc::UnboundedReceiver<StoreDone>,
 }
 
@@ -73,9 +75,17 @@ pub async fn drive_store<S: Store>(mut store: S, mut end: StoreEnd) {
     let mut waiting = VecDeque::new();
     loop {
         if waiting.is_empty() {
-            match end.commands.recv().await {
-                Some(command) => waiting.push_back(command),
-                None => break,
+            tokio::select! {
+                biased;
+                command = end.commands.recv() => match command {
+                    Some(command) => waiting.push_back(command),
+                    None => break,
+                },
+                error = store.failure(), if failed.is_none() => {
+                    failed = Some(error.clone());
+                    let _ = end.done.send(StoreDone::Failed(error));
+                    continue;
+                }
             }
         }
         while waiting.len() < MAX_GROUP_BATCHES {

@@ -231,4 +231,9 @@ pub trait Store {
 
     /// Bytes in use, roughly.
     async fn used_bytes(&self) -> Result<u64>;
+
+    /// Ends when the store fails without being asked anything, as a browser's database that is deleted; most never do.
+    async fn failure(&self) -> Error {
+        std::future::pending().await
+    }
 }

@@ -156,6 +156,10 @@ impl<S: Store> Store for Sealed<S> {
     async fn used_bytes(&self) -> Result<u64> {
         self.inner.used_bytes().await
     }
+
+    async fn failure(&self) -> Error {
+        self.inner.failure().await
+    }
 }
 
 #[cfg(test)]

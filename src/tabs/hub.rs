@@ -189,9 +189,8 @@ impl Hub {
             SyncEvent::SyncCompleted(peer) => Notice::Synced(peer),
             SyncEvent::PairingCompleted(peer) => Notice::Paired(peer),
             SyncEvent::SyncError(peer, text) => Notice::Failed(peer, ErrorCode::Transport.to_byte(), text),
-            SyncEvent::StorageFailed(code, text) | SyncEvent::Warning(code, text) => {
-                Notice::Failed(self.me, code.to_byte(), text)
-            }
+            SyncEvent::StorageFailed(code, text) => Notice::StoreFailed(self.me, code.to_byte(), text),
+            SyncEvent::Warning(code, text) => Notice::Failed(self.me, code.to_byte(), text),
             SyncEvent::StorageDamaged(text) => Notice::Failed(self.me, ErrorCode::Storage.to_byte(), text),
             _ => return,
         };

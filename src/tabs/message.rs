@@ -65,6 +65,8 @@ pub enum Notice {
     Paired(PeerId),
     /// Something failed: with this device, or here (then it is this one).
     Failed(PeerId, u8, String),
+    /// The store failed: what is not saved stays in memory, and goes on when the store is open again.
+    StoreFailed(PeerId, u8, String),
 }
 
 impl ToTab {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::{RESEND_US, Replica, Shown, Update, text_event};
 use crate::crdt::{EventAt, LogIx, LogTable, decode_state};
 use crate::engine::{Changed, ChangedCommit, States, TabOpened, TabSaved};
-use crate::error::{ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::tabs::draft::is_lasting;
-use crate::tabs::message::{ToLeader, ToTab};
+use crate::tabs::message::{Notice, ToLeader, ToTab};
 use crate::types::limits::MAX_BATCH_SIZE;
 use crate::types::{EntityId, EntityType, FieldOp, Instant, LogId};
 
@@ -20,10 +20,15 @@ impl Replica {
         }
         match message {
             ToTab::Welcome(_, opened) => {
+                self.broken = None;
                 self.welcome(*opened);
                 self.drafts.raise(self.hlc.tick(now));
             }
             ToTab::Anew => self.anew(),
+            ToTab::Notice(Notice::StoreFailed(peer, code, text)) => {
+                self.store_failed(Error::new(ErrorCode::from_byte(code), text.clone()));
+                self.updates.push(Update::Notice(Notice::StoreFailed(peer, code, text)));
+            }
             _ if !self.welcome => return, // it stands on what was told before
             ToTab::Page(_, entity_type, states, last) => {
                 self.take_states(&entity_type, states, None);
@@ -48,6 +53,15 @@ impl Replica {
         self.write_blind(now);
         self.send(now);
         self.settled(None);
+    }
+
+    /// Whoever waits is told; what is not saved stays, and is sent again when the store is open again.
+    fn store_failed(&mut self, error: Error) {
+        self.settled(None);
+        self.settled(Some(&error));
+        let asked = std::mem::take(&mut self.asks);
+        self.updates.extend(asked.into_keys().map(|number| Update::Answer(number, Err(error.clone()))));
+        self.broken = Some(error);
     }
 
     /// The time goes on: what has no answer is sent again.

@@ -132,6 +132,8 @@ pub struct Replica {
     next_ask: u64,
     sent_at: u64,
     welcome: bool,
+    /// Why the leader's store is closed, until it is open again.
+    broken: Option<Error>,
     out: Vec<ToLeader>,
     updates: Vec<Update>,
 }
@@ -158,6 +160,7 @@ impl Replica {
             next_ask: 0,
             sent_at: 0,
             welcome: false,
+            broken: None,
             out: vec![ToLeader::Hello(tab)],
             updates: Vec::new(),
         }
@@ -194,6 +197,9 @@ impl Replica {
         let (number, waits) = (self.next_ask, self.waits_for_entities());
         self.settling.push(Settling { number, before: self.drafts.next_seq(), waits });
         self.settled(None);
+        if let Some(error) = self.broken.clone() {
+            self.settled(Some(&error));
+        }
         number
     }
 

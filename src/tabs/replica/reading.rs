@@ -1,6 +1,6 @@
 //! What the page reads, and what it asks for.
 
-use super::{Replica, Seen};
+use super::{Replica, Seen, Update};
 use crate::crdt::{TextDocument, text_client_id};
 use crate::error::{Error, ErrorCode, Result};
 use crate::tabs::answer::Ask;
@@ -11,7 +11,7 @@ use crate::types::{EntityId, EntityType, FieldName};
 
 impl Replica {
     /// Wants all entities of a type, and what changes of them:
-    /// [`Update::Ready`](super::Update::Ready) tells when they are here.
+    /// [`Update::Ready`] tells when they are here.
     pub fn watch(&mut self, entity_type: &EntityType) {
         let kind = self.kinds.entry(entity_type.clone()).or_default();
         if !std::mem::replace(&mut kind.watched, true) && self.welcome {
@@ -24,7 +24,7 @@ impl Replica {
         self.kinds.get(entity_type).is_some_and(|kind| kind.ready)
     }
 
-    /// Wants these entities: [`Update::Fetched`](super::Update::Fetched) tells when they are here.
+    /// Wants these entities: [`Update::Fetched`] tells when they are here.
     pub fn fetch(&mut self, entity_type: &EntityType, ids: &[EntityId]) {
         let kind = self.kinds.entry(entity_type.clone()).or_default();
         let new: Vec<EntityId> =
@@ -107,10 +107,14 @@ impl Replica {
         }
     }
 
-    /// Asks the leader; [`Update::Answer`](super::Update::Answer) comes with the same number. A leader that comes after is
+    /// Asks the leader; [`Update::Answer`] comes with the same number. A leader that comes after is
     /// asked again.
     pub fn ask(&mut self, ask: Ask) -> u64 {
         self.next_ask += 1;
+        if let Some(error) = &self.broken {
+            self.updates.push(Update::Answer(self.next_ask, Err(error.clone())));
+            return self.next_ask;
+        }
         if self.welcome {
             self.out.push(ToLeader::Ask(self.tab, self.next_ask, ask.clone()));
         }

@@ -155,16 +155,17 @@ for (const name of Object.keys(BROWSERS)) {
         });
       }
     });
-    await page.evaluate(() => {
-      notes.create({ title: "after" });
-      store.settled().then(() => { globalThis.saved = true; }, () => {});
-    });
-    await page.waitForFunction(() => globalThis.failure && store.status.current.unsaved === 1, undefined, LIMIT);
+    // Nothing is written meanwhile: the deletion itself is told of.
+    await page.waitForFunction(() => globalThis.failure, undefined, LIMIT);
     const [code, message] = await page.evaluate(() => failure);
     assert.equal(code, "storage");
     assert.match(message, /was deleted while it was open/);
-    assert.equal(await page.evaluate(() => globalThis.saved), undefined);
+    await page.evaluate(() => void notes.create({ title: "after" }));
+    const end = what => page.evaluate(what => store[what]().then(() => "resolved", error => error.code), what);
+    for (const what of ["settled", "export", "digest"]) assert.equal(await end(what), "storage", what);
+    assert.equal(await page.evaluate(() => store.status.current.unsaved), 1);
     assert.deepEqual(await titles(page), ["after", "before"], "what it shows stays");
+    assert.equal(await end("close"), "resolved");
 
     await page.reload();
     await begin(page);
@@ -189,22 +190,22 @@ for (const name of Object.keys(BROWSERS)) {
       globalThis.saved = 0;
       const random = () => Array.from(crypto.getRandomValues(new Uint8Array(50_000)), byte => byte.toString(16).padStart(2, "0")).join("");
       globalThis.filled = (async () => {
-        while (!globalThis.enough) {
+        for (;;) {
           notes.create({ title: random() });
-          await store.settled();
-          saved += 1;
+          await store.settled().then(() => { saved += 1; }, error => { globalThis.refused = error.code; });
+          if (globalThis.refused) return;
         }
       })();
     });
-    await page.waitForFunction(() => globalThis.failure && store.status.current.unsaved > 0, undefined, LIMIT);
+    await page.waitForFunction(() => globalThis.refused && store.status.current.unsaved > 0, undefined, LIMIT);
+    assert.deepEqual(await page.evaluate(() => [refused, failure[0]]), ["quota", "quota"]);
     const saved = await page.evaluate(() => globalThis.saved);
     assert.ok(saved > 20, `${saved} fitted`);
     assert.ok(saved * 50_000 < ROOM, `${saved} fitted`);
     if (!tools) return; // Firefox takes its limit at its start only
 
-    await page.evaluate(() => { globalThis.enough = true; });
     await room(10 * ROOM);
-    await page.evaluate(() => filled);
+    await page.waitForFunction(() => store.status.current.unsaved === 0, undefined, LIMIT);
     await page.reload();
     await begin(page);
     await page.waitForFunction(count => all.current.length === count, saved + 1, LIMIT);

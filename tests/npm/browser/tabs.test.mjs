@@ -120,6 +120,23 @@ for (const name of Object.keys(BROWSERS)) {
       await context.close();
     });
 
+    await test.test("a passphrase is asked of every tab and at every opening, and a wrong one opens nothing", async () => {
+      const { context, pages: [first], open } = await tabs(1, { passphrase: "correct horse" });
+      await first.evaluate(() => {
+        notes.create({ title: "sealed" });
+        return store.settled();
+      });
+      await shows(await open(), ["sealed"]);
+      const refusals = await first.evaluate(async () => {
+        const { begin } = await import("/page.mjs");
+        const codes = [];
+        for (const options of [{ passphrase: "wrong horse" }, {}]) codes.push(await begin(options).then(() => "opened", error => error.code));
+        return codes;
+      });
+      assert.deepEqual(refusals, ["locked", "locked"]);
+      await context.close();
+    });
+
     await test.test("what is saved is there after a reload, and a single tab refuses a second", async () => {
       const { context, pages: [first], open } = await tabs(1, { tabs: "single" });
       await first.evaluate(async () => {

@@ -6,9 +6,11 @@ use std::rc::Rc;
 
 use futures::future::{AbortHandle, Abortable, Either, select};
 use indexed_db_futures::database::Database;
+use indexed_db_futures::internals::SystemRepr;
 use indexed_db_futures::prelude::*;
 use indexed_db_futures::transaction::{TransactionDurability, TransactionMode, TransactionOptions};
 use js_sys::Uint8Array;
+use tokio::sync::watch;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
 
@@ -53,7 +55,7 @@ struct Inner {
     db: RefCell<Option<Database>>,
     writer: f64,
     mark: [u8; 16],
-    closed: RefCell<Option<Why>>,
+    closed: watch::Sender<Option<Why>>,
     watch: AbortHandle,
 }
 
@@ -93,7 +95,7 @@ impl IndexedDb {
             db: RefCell::new(Some(db.clone())),
             writer,
             mark,
-            closed: RefCell::new(None),
+            closed: watch::Sender::new(None),
             watch,
         };
         let opened = Self { inner: Rc::new(inner) };
@@ -104,7 +106,7 @@ impl IndexedDb {
             let Some(inner) = weak.upgrade() else { return };
             // No event: the browser closed it. One without a version: somebody deletes it. Else a newer app opens it.
             let deleted = change.is_none_or(|change| change.new_version().is_none());
-            inner.closed.replace(Some(if deleted { Why::Deleted } else { Why::Outdated }));
+            inner.closed.send_replace(Some(if deleted { Why::Deleted } else { Why::Outdated }));
             if let Some(db) = inner.db.take() {
                 db.close();
             }
@@ -136,10 +138,24 @@ impl IndexedDb {
 
     /// Why it closed, if it did.
     pub(super) fn closed_by(&self) -> Option<Fault> {
-        self.inner.closed.borrow().map(|why| match why {
+        self.inner.closed.borrow().map(Why::fault)
+    }
+
+    /// Waits until it closes, and tells why.
+    pub(super) async fn closed(&self) -> Fault {
+        let mut closed = self.inner.closed.subscribe();
+        // It fails where the sender is gone, which is this database itself.
+        let why = closed.wait_for(Option::is_some).await.ok().and_then(|why| *why);
+        why.unwrap_or(Why::Deleted).fault()
+    }
+}
+
+impl Why {
+    fn fault(self) -> Fault {
+        match self {
             Why::Outdated => Fault::Outdated,
             Why::Deleted => Fault::Deleted,
-        })
+        }
     }
 }
 
@@ -184,7 +200,8 @@ pub(crate) async fn add_own(name: &str, key: &str, value: JsValue) -> Result<()>
         let db = connect(name).await?;
         let transaction = strict(&db)?;
         drop(transaction.object_store(OWN)?.add(value).with_key(key).primitive()?);
-        transaction.commit().await?;
+        let ended = transaction.as_sys().clone();
+        transaction.commit().await.map_err(|error| Fault::of_transaction(&ended, error))?;
         db.close();
         Ok(())
     };
@@ -213,7 +230,8 @@ async fn take_over(db: &Database) -> std::result::Result<(f64, [u8; 16]), Fault>
             own.put(JsValue::from(Uint8Array::from(&mark[..]))).with_key(MARK).primitive()?.await?;
         }
     }
-    transaction.commit().await?;
+    let ended = transaction.as_sys().clone();
+    transaction.commit().await.map_err(|error| Fault::of_transaction(&ended, error))?;
     Ok((writer, mark))
 }
 

@@ -66,6 +66,13 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Why a transaction failed: it knows itself (that the disk is full, say), which the request's error does not tell.
+    pub fn of_transaction(transaction: &web_sys::IdbTransaction, error: impl Into<Fault>) -> Self {
+        transaction.error().map_or_else(|| error.into(), Self::from)
+    }
+}
+
 impl From<web_sys::DomException> for Fault {
     fn from(exception: web_sys::DomException) -> Self {
         Self::Exception { name: exception.name(), message: exception.message() }

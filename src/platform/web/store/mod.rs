@@ -12,6 +12,7 @@ use std::path::Path;
 
 use indexed_db_futures::KeyRange;
 use indexed_db_futures::cursor::CursorDirection;
+use indexed_db_futures::internals::SystemRepr;
 use indexed_db_futures::object_store::ObjectStore;
 use indexed_db_futures::prelude::*;
 use indexed_db_futures::transaction::{TransactionDurability, TransactionMode, TransactionOptions};
@@ -99,6 +100,14 @@ impl Store for DeviceStore {
             Self::Memory(store, _) => store.used_bytes().await,
         }
     }
+
+    async fn failure(&self) -> Error {
+        match self {
+            Self::Database(store) => store.failure().await,
+            Self::Sealed(store) => store.failure().await,
+            Self::Memory(store, _) => store.failure().await,
+        }
+    }
 }
 
 impl IndexedDbStore {
@@ -144,11 +153,13 @@ impl IndexedDbStore {
                 WriteOp::Clear(_) => drop(store.clear()?),
             }
         }
-        if writer.await? != Some(self.db.writer()) {
+        let ended = transaction.as_sys().clone();
+        let why = |error| Fault::of_transaction(&ended, error);
+        if writer.await.map_err(why)? != Some(self.db.writer()) {
             transaction.abort().await?;
             return Err(Fault::Fenced);
         }
-        Ok(transaction.commit().await?)
+        transaction.commit().await.map_err(why)
     }
 
     async fn rows(&self, read: &Read) -> std::result::Result<Rows, Fault> {
@@ -255,6 +266,10 @@ impl Store for IndexedDbStore {
     /// Of the whole origin, as the browser rounds it.
     async fn used_bytes(&self) -> Result<u64> {
         Ok(quota::estimate().await.used as u64)
+    }
+
+    async fn failure(&self) -> Error {
+        self.db.closed().await.named(self.db.name())
     }
 }
 
