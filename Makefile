@@ -78,6 +78,7 @@ bench-sync: ## whole syncs, also into target/bench-sync.jsonl (QUICK=1: under a 
 	$(CARGO) bench --locked --bench sync
 
 bench-browser: ## the npm package in Chromium and Firefox, Yjs and automerge-repo beside it, also into target/bench-browser.jsonl (after `make pkg`; QUICK=1: a tenth of the data)
+	cd tests/npm/bench && npm install --ignore-scripts --no-audit --no-fund --silent
 	node tests/npm/bench/main.mjs
 
 fuzz: ## each fuzz target for FUZZ_SECONDS=60 (needs cargo-fuzz)

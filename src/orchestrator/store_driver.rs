@@ -223,6 +223,7 @@ mod tests {
             .map(|done| match done {
                 StoreDone::Written(Ticket(number), result) => (number, result.map(|()| None).unwrap()),
                 StoreDone::Rows(Ticket(number), rows) => (number, rows.unwrap().one().unwrap()),
+                StoreDone::Failed(error) => panic!("{error}"),
             })
             .collect();
         let row = |number| Some((b"k".to_vec(), vec![number]));

@@ -11,5 +11,5 @@ export async function buildOthers(folder) {
     entryPoints: [join(here, "yjs.page.mjs"), join(here, "automerge.page.mjs")], outdir: folder, bundle: true, minify: true,
     format: "esm", target: "es2022", logLevel: "warning",
   });
-  await copyFile(join(here, "../node_modules/@automerge/automerge/dist/automerge.wasm"), join(folder, "automerge.wasm"));
+  await copyFile(join(here, "node_modules/@automerge/automerge/dist/automerge.wasm"), join(folder, "automerge.wasm"));
 }
