@@ -10,6 +10,8 @@ type Compare = (a: AnyEntity, b: AnyEntity) => number;
 
 /** How often a list is told that grows while its entities come in. */
 const GROWING_MS = 100;
+/** So many changes at once are somebody's edits, and no page of entities. */
+const FEW = 20;
 
 const byId: Compare = (a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
 
@@ -39,6 +41,8 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
   #sorted: AnyEntity[] = [];
   #rows: readonly AnyEntity[] = Object.freeze([]);
   #toldAt = 0;
+  /** Entities that came in and were not looked at yet. */
+  #missed: string[] = [];
   /** The collection's version that `#picked` stands for. */
   #version = -1;
 
@@ -79,16 +83,18 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
     } else {
       // While the entities come in, page after page, a list that grows many times a second helps nobody.
       const now = performance.now();
-      if (!this.#source.isReady && now - this.#toldAt < GROWING_MS) return;
+      if (!this.#source.isReady && ids.length > FEW && now - this.#toldAt < GROWING_MS) {
+        this.#missed.push(...ids);
+        return;
+      }
       this.#toldAt = now;
-      // Parts that came meanwhile were not looked at.
-      if (this.#source.isReady) this.#pick(ids);
-      else this.#pickAll();
+      this.#pick(this.#missed.length > 0 ? [...this.#missed, ...ids] : ids);
     }
     this.notify();
   }
 
   #pick(ids: readonly string[]): void {
+    this.#missed = [];
     const gone = new Set<AnyEntity>();
     const come: AnyEntity[] = [];
     for (const id of ids) {
@@ -112,6 +118,7 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
   }
 
   #pickAll(): void {
+    this.#missed = [];
     this.#picked = new Map();
     for (const entity of this.#source.everything()) {
       if (this.#matches(entity)) this.#picked.set(entity.id, entity);
