@@ -15,6 +15,8 @@ export interface Listener {
   ready(type: string): void;
   /** Something that `status` or `peers` show may have changed. */
   stirred(): void;
+  /** Something was written and is not saved yet. */
+  wrote(): void;
 }
 
 /** One open store's engine: writes in, news out, questions and their answers. */
@@ -53,7 +55,11 @@ export class Engine {
   write(type: string, id: string, edits: readonly Edit[]): void {
     if (this.isClosed) throw closed();
     if (edits.length === 0) return;
-    if (!this.#batch) return call(() => this.core.write(type, [[id, edits]]));
+    if (!this.#batch) {
+      call(() => this.core.write(type, [[id, edits]]));
+      this.listener?.wrote();
+      return;
+    }
     const entities = this.#batch.get(type) ?? new Map<string, Edit[]>();
     this.#batch.set(type, entities);
     const earlier = entities.get(id);
@@ -79,6 +85,7 @@ export class Engine {
       const changes: EntityChange[] = [...entities];
       call(() => this.core.write(type, changes));
     }
+    this.listener?.wrote();
     return result;
   }
 

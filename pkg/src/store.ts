@@ -236,10 +236,14 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
     this.#collections.get(type)?.everythingCame();
   }
 
+  wrote(): void {
+    this.#status.set(this.#with({}));
+  }
+
   stirred(): void {
     if (this.#engine.isClosed) return;
     this.#stirredMeanwhile = true;
-    this.#status.set(this.#with({}));
+    this.wrote();
     this.#gathering ??= setTimeout(() => {
       this.#gathering = undefined;
       void this.#look();
