@@ -33,6 +33,46 @@ const SANS_IO: [&str; 7] = ["types", "crdt", "wire", "policy", "protocol", "engi
 const FORBIDDEN: [&str; 8] =
     ["std::time::Instant", "std::time::SystemTime", "std::fs", "std::net", "std::thread", "getrandom", "rand", "tokio"];
 
+/// The packages that this crate is built on, each a direct dependency that the source uses.
+const STACK: [&str; 10] = [
+    "libp2p",
+    "wasm-bindgen",
+    "wasm-bindgen-futures",
+    "js-sys",
+    "web-sys",
+    "serde-wasm-bindgen",
+    "tokio",
+    "serde",
+    "indexed_db_futures",
+    "gloo-timers",
+];
+
+#[test]
+fn each_package_of_the_stack_is_a_direct_dependency_in_use() {
+    let cargo = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .output()
+        .expect("cargo runs");
+    let metadata: serde_json::Value = serde_json::from_slice(&cargo.stdout).expect("cargo's metadata");
+    let direct: HashSet<&str> = metadata["packages"][0]["dependencies"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|dependency| dependency["kind"].is_null()) // no dev-dependency
+        .filter_map(|dependency| dependency["name"].as_str())
+        .collect();
+    let used: HashSet<String> = sources("src")
+        .iter()
+        .flat_map(|file| paths(&tokens(&file.text)))
+        .filter_map(|(_, path)| path.split("::").next().map(str::to_owned))
+        .collect();
+    for package in STACK {
+        assert!(direct.contains(package), "{package} is no direct dependency");
+        assert!(used.contains(&package.replace('-', "_")), "{package} is used nowhere in src");
+    }
+}
+
 #[test]
 fn imports_point_down_only() {
     let mut wrong = Vec::new();
