@@ -96,8 +96,11 @@ impl Stale {
 /// A refold under way.
 #[derive(Debug)]
 pub struct Refold {
+    /// All that it is for: a refold that has to start again starts with this.
     stale: Stale,
     started: bool,
+    /// The ranges that the first pass has not looked through yet.
+    unread: Vec<(LogKey, u64, u64)>,
     /// The first pass finds the entities, the second folds them.
     ids: BTreeMap<TypeIx, BTreeSet<EntityId>>,
     finding: bool,
@@ -123,6 +126,8 @@ impl SyncEngine {
         };
         refold.stale.append(stale);
         refold.stale.append(std::mem::take(&mut self.refold_next));
+        let Stale { all, ranges, .. } = &refold.stale;
+        refold.unread = ranges.iter().filter(|(key, ..)| !all.contains(&key.ty)).copied().collect();
         self.reads.retain(|_, wanted| !matches!(wanted, Wanted::Refold | Wanted::Checkpoint(..)));
         self.job = Some(Job::Refold(refold));
     }
@@ -153,11 +158,7 @@ impl SyncEngine {
             max_bytes: CHUNK,
         };
         if refold.finding {
-            let Some((key, from, to)) =
-                refold.stale.ranges.iter().find(|(key, ..)| !refold.stale.all.contains(&key.ty)).copied()
-            else {
-                return self.refold_types();
-            };
+            let Some((key, from, to)) = refold.unread.last().copied() else { return self.refold_types() };
             // The block that holds `from` may start before it: whole logs are small beside being sure.
             let start = if refold.next.is_empty() {
                 layout::block_row(key, from.saturating_sub(1_000))
@@ -207,10 +208,7 @@ impl SyncEngine {
         } else {
             refold.next.clear();
             if refold.finding {
-                let place = refold.stale.ranges.iter().position(|(key, ..)| !refold.stale.all.contains(&key.ty));
-                if let Some(place) = place {
-                    refold.stale.ranges.remove(place);
-                }
+                refold.unread.pop();
             }
         }
         if ended && !refold.finding {
@@ -267,6 +265,7 @@ impl Refold {
         Self {
             stale,
             started: false,
+            unread: Vec::new(),
             ids: BTreeMap::new(),
             finding: true,
             ty: None,

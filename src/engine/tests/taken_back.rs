@@ -72,3 +72,38 @@ fn events_of_a_branch_that_its_author_drops_are_not_counted() {
     assert_eq!((a.status().events, b.status().events), (4, 4));
     assert_eq!((a.explain(None), a.hung_up.len() + b.hung_up.len()), (vec![], 0));
 }
+
+#[test]
+fn a_refold_that_grows_while_it_runs_forgets_nothing_it_was_for() {
+    use crate::engine::layout::TypeIx;
+    use crate::engine::refold::Stale;
+    let mut a = Device::new(1, Tuning::default());
+    a.init(PolicyKind::Personal);
+    a.write("note", id(1), "x");
+    a.write("note", id(2), "y");
+    let Reply::Digest(before) = a.call(Call::Digest).unwrap() else { panic!() };
+    let ty = TypeIx(0);
+    let key = *a.engine.logs.keys().next().unwrap();
+    a.engine.entities.replace(ty, [1, 2].map(|number| (id(number), Default::default())));
+    let stale = |commit| {
+        let mut stale = Stale::default();
+        stale.add(key, commit..commit + 1);
+        stale
+    };
+    // Until the first pass has found all there is.
+    a.engine.start_refold(stale(1));
+    let mut inputs = VecDeque::from([Input::Tick]);
+    for _ in 0..3 {
+        let (now, mut out) = (Instant { mono: a.now, wall: a.now }, Vec::new());
+        a.engine.handle(now, inputs.pop_front().unwrap(), &mut out);
+        for output in out {
+            if let Output::Read(ticket, read) = output {
+                inputs.push_back(Input::Rows(ticket, Ok(a.disk.rows(&read))));
+            }
+        }
+    }
+    a.engine.start_refold(stale(2));
+    a.take(Input::Tick);
+    let Reply::Digest(after) = a.call(Call::Digest).unwrap() else { panic!() };
+    assert_eq!(after, before);
+}
