@@ -2,6 +2,8 @@
 
 # One set of features for lint, doc and test, so that the dependencies are compiled once for each kind of build.
 FEATURES     ?= cli,relay,sim
+# The same for wasm32; what browsers run.
+WASM_FEATURES := text,p2p,sim
 SEEDS        ?= 1000
 FUZZ_SECONDS ?= 60
 CARGO        ?= cargo
@@ -51,9 +53,10 @@ wasm: ## the core for wasm32: clippy (where it can), unit tests and a short simu
 	@if ! scripts/wasm-cargo clippy --version >/dev/null 2>&1; then echo "no clippy for the compiler that builds wasm"; else \
 	    scripts/wasm-cargo clippy --locked --target wasm32-unknown-unknown --lib -- -D warnings; fi
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(CURDIR)/scripts/wasm-run-some \
-	    scripts/wasm-cargo test --locked --target wasm32-unknown-unknown --no-default-features --features text,sim --lib
+	    scripts/wasm-cargo test --locked --target wasm32-unknown-unknown --no-default-features --features $(WASM_FEATURES) --lib
 
-browser: ## the browser's store, keys and devices in Chromium and in Firefox, headless
+browser: ## store, keys, a simulation, and sessions with a native device, in Chromium and in Firefox, headless
+	$(CARGO) build --locked --features $(FEATURES) --bin privstack
 	scripts/browser-tests chromium
 	scripts/browser-tests firefox
 

@@ -78,9 +78,11 @@ export async function command(data, ...args) {
   return stdout.trim();
 }
 
-/** Runs the device in `data`, which talks through that relay only; requests go to its standard input. */
-export async function startDevice(data, relay) {
-  const device = await Program.start(PRIVSTACK, ["--data", data, "run", "--listen", "", "--no-mdns", "--relay", relay, "--json"]);
+/** Runs the device in `data`; requests go to its standard input. It talks through that relay, or else listens there. */
+export async function startDevice(data, relay, listen = "") {
+  const device = await Program.start(PRIVSTACK, [
+    "--data", data, "run", "--listen", listen, "--no-mdns", ...(relay ? ["--relay", relay] : []), "--json",
+  ]);
   let asked = 0;
 
   /** Sends a request; gives what is in `ok` of the answer. */

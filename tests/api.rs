@@ -1,4 +1,5 @@
 //! The public names that the specification fixes, with their types: when one drifts, this does not compile.
+#![cfg(not(target_arch = "wasm32"))]
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Reads the source and fails where it breaks a rule of ARCHITECTURE.md: imports point down, platforms differ in one
 //! place only, and the core has no clock, no randomness, no input or output of its own.
+#![cfg(not(target_arch = "wasm32"))]
 
 use std::collections::HashSet;
 use std::fs;

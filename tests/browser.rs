@@ -1,10 +1,14 @@
-//! What only a real browser has: IndexedDB and WebCrypto. `make browser` runs this in Chromium and in Firefox.
+//! What only a real browser has: IndexedDB, WebCrypto, WebSocket. `make browser` runs this in Chromium and in Firefox.
 #![cfg(target_arch = "wasm32")]
 
 #[path = "browser/device.rs"]
 mod device;
 #[path = "browser/keys.rs"]
 mod keys;
+#[path = "browser/native_peer.rs"]
+mod native_peer;
+#[path = "browser/simulation.rs"]
+mod simulation;
 #[path = "browser/store.rs"]
 mod store;
 

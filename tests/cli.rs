@@ -1,6 +1,6 @@
 //! The command line as a process, without a network: words, exit codes, import and export, backups, the JSON lines, the
 //! control socket.
-#![cfg(feature = "cli")]
+#![cfg(all(feature = "cli", not(target_arch = "wasm32")))]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,4 +1,5 @@
 //! The disk store against what disks and people do to it: crashes, damage, full disks, second processes, old copies.
+#![cfg(not(target_arch = "wasm32"))]
 
 use std::fs;
 use std::future::Future;

@@ -1,6 +1,7 @@
 //! Replays the fuzz corpus on stable through the same functions as `cargo fuzz` calls.
 //!
 //! `CORPUS_WRITE=1 cargo test --test fuzz_corpus` adds the seeds again: every golden file, and changes of it.
+#![cfg(not(target_arch = "wasm32"))]
 
 use std::fs;
 use std::path::{Path, PathBuf};

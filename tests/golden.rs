@@ -2,6 +2,7 @@
 //!
 //! `GOLDEN_WRITE=1 cargo test --test golden` writes the files again. That is right only where a new version of the
 //! protocol or the format was made, never to make a test pass.
+#![cfg(not(target_arch = "wasm32"))]
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! The orchestrator: life and failures over a disk and a network that tests hold in hand, and the app's calls.
+#![cfg(not(target_arch = "wasm32"))]
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -1,6 +1,7 @@
 //! Finding where two chains of one log part: whoever notices that a peer's chain differs asks the peer to go on from
 //! further and further back, until the chains meet (PROTOCOL.md 4.6).
 
+use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ const MAX_STEPS: u32 = 48;
 pub struct Compare {
     pub link: LinkId,
     step: u32,
+    /// Links whose peers have another chain too: they are asked again once this search has ended.
+    others: BTreeSet<LinkId>,
 }
 
 impl SyncEngine {
@@ -43,7 +46,7 @@ impl SyncEngine {
 
     pub(super) fn start_compare(&mut self, link: LinkId, key: LogKey) {
         if let Entry::Vacant(place) = self.compares.entry(key) {
-            place.insert(Compare { link, step: 0 });
+            place.insert(Compare { link, step: 0, others: BTreeSet::new() });
             self.compare_step(key);
         }
     }
@@ -54,13 +57,23 @@ impl SyncEngine {
         let back = if compare.step == 0 { 0 } else { 64_u64.checked_shl(compare.step).unwrap_or(u64::MAX) };
         compare.step += 1;
         if compare.step > MAX_STEPS {
-            self.compares.remove(&key);
+            self.end_compare(key);
             return self.hang_up(link, Error::protocol("a log whose chain changes while it is compared"));
         }
         let seq = log.shared().seq.saturating_sub(back).max(1);
         let read =
             Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
         self.read(read, Wanted::Probe(key, link));
+    }
+
+    /// The search is over, or has lost its link.
+    pub(super) fn end_compare(&mut self, key: LogKey) {
+        let Some(compare) = self.compares.remove(&key) else { return };
+        for link in compare.others {
+            if let Some(session) = self.sessions.get_mut(&link) {
+                session.ask_again = true;
+            }
+        }
     }
 
     /// Asks the peer to go on from the start of one of our blocks.
@@ -113,9 +126,9 @@ impl SyncEngine {
         for entry in entries {
             let name = LogName { entity_type: entry.entity_type, id: entry.log };
             let Some(key) = self.log_names.get(&name).copied() else { continue };
-            match self.compares.get(&key) {
+            match self.compares.get_mut(&key) {
                 Some(compare) if compare.link == link => self.compare_step(key),
-                Some(_) => {}
+                Some(compare) => drop(compare.others.insert(link)),
                 None => self.start_compare(link, key),
             }
         }

@@ -183,7 +183,7 @@ impl SyncEngine {
         }
         self.recent.forget(key);
         self.digests.remove(&key.ty);
-        self.compares.remove(&key);
+        self.end_compare(key);
         arrived.touch(key);
         self.revalidate(&mut arrived);
         self.finish_arrival(arrived);

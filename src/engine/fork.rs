@@ -149,7 +149,7 @@ impl SyncEngine {
         }
         let Some(Job::Divergence(divergence)) = self.job.take() else { return };
         match (&divergence.found, divergence.apart) {
-            (Some(_), _) => drop(self.compares.remove(&key)),
+            (Some(_), _) => self.end_compare(key),
             // They parted before what came: further back.
             (None, true) => match (self.compares.contains_key(&key), divergence.link) {
                 (false, Some(link)) => self.start_compare(link, key),

@@ -147,7 +147,7 @@ impl SyncEngine {
         let commits = decode_block(&block, vault_id)?;
         verify_block(&commits)?;
         if header.first_seq == tip.seq + 1 && header.prev == tip.hash {
-            self.compares.remove(&key);
+            self.end_compare(key);
             if live && let Some(last) = commits.last() {
                 // It was made just now: the difference is that of the two clocks.
                 let known = self.peers.entry(peer).or_default();
@@ -160,7 +160,7 @@ impl SyncEngine {
         let common = (header.first_seq <= tip.seq)
             && commits.iter().any(|commit| commit.header.seq == tip.seq && commit.hash == tip.hash);
         if common {
-            self.compares.remove(&key);
+            self.end_compare(key);
             if header.last_seq() > tip.seq {
                 let suffix = cut_suffix(&block, vault_id, tip.seq)?;
                 let commits: Vec<Commit> = commits.into_iter().filter(|commit| commit.header.seq > tip.seq).collect();

@@ -164,7 +164,9 @@ impl Session {
     /// The peer has this log up to `seq`: it sent that itself.
     pub fn note_has(&mut self, name: &LogName, seq: u64) {
         match self.theirs.get_mut(name) {
-            Some(held) => held.seq = held.seq.max(seq),
+            // Of which chain is not said.
+            Some(held) if seq > held.seq => (held.seq, held.hash) = (seq, Hash::ZERO),
+            Some(_) => {}
             None => {
                 self.theirs.insert(name.clone(), Held { seq, hash: Hash::ZERO, forked: false });
             }
@@ -257,7 +259,9 @@ impl SyncEngine {
 
     pub(super) fn link_down(&mut self, link: LinkId) {
         let Some(session) = self.sessions.remove(&link) else { return };
-        self.compares.retain(|_, compare| compare.link != link);
+        let ended: Vec<LogKey> =
+            self.compares.iter().filter(|(_, compare)| compare.link == link).map(|(key, _)| *key).collect();
+        ended.into_iter().for_each(|key| self.end_compare(key));
         if let Some(peer) = self.peers.get_mut(&session.peer) {
             peer.last_seen = Some(self.now.wall);
         }

@@ -209,6 +209,7 @@ impl SyncEngine {
         let Some(session) = self.sessions.get_mut(&link) else { return };
         // Messages come in order: whatever the peer sent or acknowledged before is in what it tells now.
         session.theirs = theirs;
+        session.stuck.clear();
         session.known = true;
         session.caught_up = false;
         // What is under way is not sent again.

@@ -1,5 +1,5 @@
 //! Real processes: devices that are `privstack` on this machine, killed, copied, lied to and cut apart.
-#![cfg(feature = "cli")]
+#![cfg(all(feature = "cli", not(target_arch = "wasm32")))]
 
 mod convergence;
 mod copies;
