@@ -66,7 +66,7 @@ for (const name of Object.keys(BROWSERS)) {
         await board.card("Trains").getByLabel("Done").check();
         // The newest dot of the timeline tells of it.
         await page.locator(".commit.own").last().hover();
-        await page.locator("#detail", { hasText: "changed done of “Trains”" }).waitFor();
+        await page.locator("#detail", { hasText: "changed the tick for done of “Trains”" }).waitFor();
         await check("");
         await board.edit("Shopping");
         await check("editor");
