@@ -7,6 +7,7 @@ import { showBoard } from "./board.js";
 import { showDevices } from "./devices.js";
 import { showTimeline } from "./timeline.js";
 import { flush } from "./typing.js";
+import { keepUnsaved, restoreUnsaved } from "./unsaved.js";
 import { syncWords, storageWords } from "./words.js";
 
 /** How often the state is said anew: what passes in a moment is not worth reading. */
@@ -112,10 +113,12 @@ async function start() {
   $("save-copy").onclick = () => attempt(() => saveCopy(store));
   window.addEventListener("pagehide", () => {
     flush();
+    keepUnsaved(store);
     store.close();
   });
   // A page that the browser had put aside comes back with its store closed.
   window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+  await attempt(() => restoreUnsaved(store));
   if (invite) await attempt(() => joinDemo(store, invite));
   await showRecoveryWords(store);
 }

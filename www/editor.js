@@ -4,6 +4,7 @@
 import { COLOURS } from "./model.js";
 import { $, el, attempt } from "./dom.js";
 import { bindText, change, flush, grouped } from "./typing.js";
+import { editing } from "./unsaved.js";
 
 /** How long something may be unsaved before that is worth a word. */
 const UNSAVED_MS = 500;
@@ -16,8 +17,15 @@ export async function edit(store, id, { fresh = false } = {}) {
   const stops = [];
   const update = (patch) => change(() => notes.update(id, patch));
 
+  const session = { id, text: first.text, title: first.title, titles: [first.title] };
+  editing(session);
+
   $("note-title").value = first.title;
-  $("note-title").oninput = grouped(() => notes.update(id, { title: $("note-title").value }));
+  $("note-title").oninput = grouped(() => {
+    session.title = $("note-title").value;
+    session.titles.push(session.title);
+    notes.update(id, { title: session.title });
+  });
   stops.push(bindText($("note-text"), first.text));
   $("note-done").onchange = () => update({ done: $("note-done").checked });
   $("note-colours").replaceChildren(
