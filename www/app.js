@@ -7,7 +7,7 @@ import { showBoard } from "./board.js";
 import { showDevices } from "./devices.js";
 import { showTimeline } from "./timeline.js";
 import { flush } from "./typing.js";
-import { keepUnsaved, restoreUnsaved } from "./unsaved.js";
+import { forgetKept, keepUnsaved, restoreUnsaved } from "./unsaved.js";
 import { syncWords, storageWords } from "./words.js";
 
 /** How often the state is said anew: what passes in a moment is not worth reading. */
@@ -68,6 +68,18 @@ async function showFailures(store) {
   }
 }
 
+/** A page that goes out of sight may never come back. */
+function keepWhatIsTyped(store) {
+  const keep = () => keepUnsaved(store);
+  window.addEventListener("beforeunload", keep);
+  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") keep(); });
+  store.status.subscribe(({ unsaved }) => { if (unsaved === 0) forgetKept(); });
+  window.addEventListener("pagehide", () => {
+    keep();
+    store.close();
+  });
+}
+
 async function saveCopy(store) {
   flush();
   const url = URL.createObjectURL(await store.export());
@@ -111,11 +123,7 @@ async function start() {
   showTimeline(store);
   for (const id of ["add", "offline", "connect", "save-copy"]) $(id).disabled = false;
   $("save-copy").onclick = () => attempt(() => saveCopy(store));
-  window.addEventListener("pagehide", () => {
-    flush();
-    keepUnsaved(store);
-    store.close();
-  });
+  keepWhatIsTyped(store);
   // A page that the browser had put aside comes back with its store closed.
   window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   await attempt(() => restoreUnsaved(store));

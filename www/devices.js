@@ -75,6 +75,7 @@ function rename(store, id) {
     const name = $("device-name").value.trim();
     if ($("naming").returnValue === "name" && name) change(() => peer.rename(name));
   };
+  $("no-name").onclick = () => $("naming").close("");
   $("naming").returnValue = "";
   $("naming").showModal();
 }

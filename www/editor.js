@@ -17,16 +17,16 @@ export async function edit(store, id, { fresh = false } = {}) {
   const stops = [];
   const update = (patch) => change(() => notes.update(id, patch));
 
-  const session = { id, text: first.text, title: first.title, titles: [first.title] };
-  editing(session);
+  const titles = [first.title];
 
   $("note-title").value = first.title;
   $("note-title").oninput = grouped(() => {
-    session.title = $("note-title").value;
-    session.titles.push(session.title);
-    notes.update(id, { title: session.title });
+    titles.push($("note-title").value);
+    notes.update(id, { title: $("note-title").value });
   });
-  stops.push(bindText($("note-text"), first.text));
+  const [unbind, sides] = bindText(store, $("note-text"), first.text);
+  stops.push(unbind);
+  editing({ id, text: first.text, sides, title: () => $("note-title").value, titles });
   $("note-done").onchange = () => update({ done: $("note-done").checked });
   $("note-colours").replaceChildren(
     ...COLOURS.map((colour) =>

@@ -28,17 +28,26 @@ export function flush() {
   for (const run of [...waiting]) run();
 }
 
+export const isWaiting = () => waiting.size > 0;
+
+/** Makes one edit of a text. */
+export function write(store, text, [at, gone, added]) {
+  if (gone === 0 && added === "") return;
+  store.batch(() => {
+    if (gone > 0) text.delete(at, gone);
+    if (added) text.insert(at, added);
+  });
+}
+
 /** Writes something, after what was typed before it, and shows why it failed. */
 export function change(work) {
   flush();
   return attempt(work);
 }
 
-// A page that goes out of sight may never come back.
-document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") flush(); });
-
-/** Keeps a text area and a shared text alike, with the caret where its user put it. Gives a function that ends it. */
-export function bindText(area, text) {
+/** Keeps a text area and a shared text alike, with the caret where its user put it. Gives a function that ends it, and one for
+ *  the text as it was last handed over and as it stands in the area. */
+export function bindText(store, area, text) {
   /** What the two had in common when they last met. */
   let base = text.current;
   let composing = false;
@@ -52,9 +61,7 @@ export function bindText(area, text) {
     meeting = true;
     try {
       const [mine, theirs] = [area.value, text.current];
-      const [at, gone, added] = difference(theirs, merged(base, mine, theirs));
-      if (gone > 0) text.delete(at, gone);
-      if (added) text.insert(at, added);
+      write(store, text, difference(theirs, merged(base, mine, theirs)));
       base = text.current;
       show(area, base);
     } finally {
@@ -67,7 +74,7 @@ export function bindText(area, text) {
   area.addEventListener("compositionstart", compose);
   area.addEventListener("compositionend", compose);
   const stop = text.subscribe(() => attempt(meet, { background: true }));
-  return () => {
+  const end = () => {
     composing = false;
     flush();
     stop();
@@ -75,6 +82,7 @@ export function bindText(area, text) {
     area.removeEventListener("compositionstart", compose);
     area.removeEventListener("compositionend", compose);
   };
+  return [end, () => [base, area.value]];
 }
 
 /** Puts a text into the area; the caret stays between the letters where it stands. */
