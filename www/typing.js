@@ -61,9 +61,12 @@ export function bindText(store, area, text) {
     meeting = true;
     try {
       const [mine, theirs] = [area.value, text.current];
-      write(store, text, difference(theirs, merged(base, mine, theirs)));
-      base = text.current;
-      show(area, base);
+      const wanted = merged(base, mine, theirs);
+      write(store, text, difference(theirs, wanted));
+      base = wanted;
+      // While another tab takes over, a text may take a moment to read as it was written.
+      if (text.current === wanted) show(area, wanted);
+      else later();
     } finally {
       meeting = false;
     }
