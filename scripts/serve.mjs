@@ -1,9 +1,10 @@
 // Serves the page in www/ and the package in pkg/ below it, at /sync/.
 //
-//   node scripts/serve.mjs [--port 8080] [--relay MULTIADDR]... [--invites COMMAND]
+//   node scripts/serve.mjs [--port 8080] [--relay MULTIADDR]... [--invites=WORD]...
 //
-// --relay goes into the page's settings. With --invites, POST /invite runs COMMAND with the PeerId that was sent, and
-// answers what it prints: the demo's native device lets every page in that way. Only loopback can reach the server.
+// --relay goes into the page's settings. --invites gives a program and its arguments, word by word: POST /invite runs it
+// with the PeerId that was sent as one more, and answers what it prints. The demo's native device lets every page in that
+// way. Only loopback can reach the server.
 
 import { spawn } from "node:child_process";
 import { createServer } from "node:http";
@@ -15,7 +16,7 @@ const { values } = parseArgs({
   options: {
     port: { type: "string", default: "8080" },
     relay: { type: "string", multiple: true, default: [] },
-    invites: { type: "string" },
+    invites: { type: "string", multiple: true, default: [] },
   },
 });
 
@@ -52,7 +53,7 @@ async function body(request) {
 
 async function invite(peer) {
   if (!/^[1-9A-HJ-NP-Za-km-z]{40,64}$/.test(peer)) throw new Error("that is no PeerId");
-  const [program, ...rest] = values.invites.split(" ");
+  const [program, ...rest] = values.invites;
   const child = spawn(program, [...rest, peer], { stdio: ["ignore", "pipe", "pipe"] });
   let [out, err] = ["", ""];
   child.stdout.on("data", (data) => { out += data; });
@@ -69,12 +70,12 @@ const server = createServer(async (request, response) => {
   };
   try {
     const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
-    if (path === "/invite" && request.method === "POST" && values.invites) {
+    if (path === "/invite" && request.method === "POST" && values.invites.length > 0) {
       return answer(200, "text/plain", await invite(await body(request)));
     }
     if (request.method !== "GET" && request.method !== "HEAD") return answer(405, "text/plain", "only GET");
     if (path === "/settings.json") {
-      const settings = { relays: values.relay, ...(values.invites && { invite: "invite" }) };
+      const settings = { relays: values.relay, ...(values.invites.length > 0 && { invite: "invite" }) };
       return answer(200, TYPES[".json"], JSON.stringify(settings));
     }
     if (path === "/sync/files.json") return answer(200, TYPES[".json"], JSON.stringify(await packageFiles()));

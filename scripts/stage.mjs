@@ -61,7 +61,7 @@ export async function startRelay(data, again) {
 
 /** The server of the page in www/. With a native device's data folder, every page gets an invite from that device. */
 export function startServer({ port = 0, relay, device } = {}) {
-  const invites = device ? ["--invites", `${PRIVSTACK} --data ${device} invite`] : [];
+  const invites = device ? [PRIVSTACK, "--data", device, "invite"].map(word => `--invites=${word}`) : [];
   return Program.start(process.execPath, [
     join(root, "scripts/serve.mjs"), "--port", String(port), ...(relay ? ["--relay", relay] : []), ...invites,
   ]);

@@ -2,11 +2,18 @@
 
 import { open } from "./sync/dist/index.js";
 import { app } from "./model.js";
-import { $, attempt, problem } from "./dom.js";
+import { $, attempt, calmly, problem } from "./dom.js";
 import { showBoard } from "./board.js";
 import { showDevices } from "./devices.js";
 import { showTimeline } from "./timeline.js";
+import { flush } from "./typing.js";
+import { forgetKept, keepUnsaved, restoreUnsaved } from "./unsaved.js";
 import { syncWords, storageWords } from "./words.js";
+
+/** How often the state is said anew: what passes in a moment is not worth reading. */
+const STATE_MS = 250;
+/** So long after its start a page may still be on its way to other devices. */
+const NEW_MS = 8_000;
 
 /** What the server of this page says: `relays`, and in the demo `invite`, where an invite can be asked for. */
 async function settings() {
@@ -32,19 +39,49 @@ function deviceName() {
 }
 
 function showStatus(store) {
+  const isNew = () => performance.now() < NEW_MS;
   const show = () => {
-    const [tone, words] = syncWords(store.status.current, store.peers.current);
+    const [tone, words] = syncWords(store.status.current, store.peers.current, isNew());
     $("sync").className = `sync ${tone}`;
     if ($("sync-words").textContent !== words) $("sync-words").textContent = words;
-    $("storage").textContent = storageWords(store.status.current);
-    $("offline").checked = store.status.current.state === "paused";
+    const kept = storageWords(store.status.current, store.peers.current);
+    if ($("storage").textContent !== kept) $("storage").textContent = kept;
   };
-  store.status.subscribe(show);
-  store.peers.subscribe(show);
-  $("offline").addEventListener("change", () => ($("offline").checked ? store.pause() : store.resume()));
+  const soon = calmly(show, STATE_MS);
+  show();
+  store.status.subscribe(soon);
+  store.peers.subscribe(soon);
+  setTimeout(show, NEW_MS + 1 - performance.now());
+  // What another tab has switched is switched here.
+  store.status.subscribe(({ state }) => { $("offline").checked = state === "paused"; });
+  $("offline").addEventListener("change", () => {
+    flush();
+    if ($("offline").checked) store.pause();
+    else store.resume();
+  });
+}
+
+/** Tells what goes wrong with the store itself: no room on the disk, a deleted database. */
+async function showFailures(store) {
+  for await (const event of store.events({ history: 16 })) {
+    if (event.type === "syncError" && event.peer === store.device.id) problem(event.error);
+  }
+}
+
+/** A page that goes out of sight may never come back. */
+function keepWhatIsTyped(store) {
+  const keep = () => keepUnsaved(store);
+  window.addEventListener("beforeunload", keep);
+  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") keep(); });
+  store.status.subscribe(({ unsaved }) => { if (unsaved === 0) forgetKept(); });
+  window.addEventListener("pagehide", () => {
+    keep();
+    store.close();
+  });
 }
 
 async function saveCopy(store) {
+  flush();
   const url = URL.createObjectURL(await store.export());
   const link = document.createElement("a");
   link.href = url;
@@ -80,12 +117,16 @@ async function start() {
   const { relays, invite } = await settings();
   const store = await open({ name: "notes-board", schema: app, deviceName: deviceName(), relays });
   showStatus(store);
+  void showFailures(store);
   showBoard(store);
   showDevices(store);
   showTimeline(store);
   for (const id of ["add", "offline", "connect", "save-copy"]) $(id).disabled = false;
   $("save-copy").onclick = () => attempt(() => saveCopy(store));
-  window.addEventListener("pagehide", () => { store.close(); });
+  keepWhatIsTyped(store);
+  // A page that the browser had put aside comes back with its store closed.
+  window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+  await attempt(() => restoreUnsaved(store));
   if (invite) await attempt(() => joinDemo(store, invite));
   await showRecoveryWords(store);
 }

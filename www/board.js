@@ -1,7 +1,8 @@
 // The board: a card for each note, in an order that people choose.
 
-import { $, el, attempt, toast } from "./dom.js";
+import { $, el, toast } from "./dom.js";
 import { edit } from "./editor.js";
+import { change } from "./typing.js";
 
 /** How far apart the places of new notes are. */
 const GAP = 1024;
@@ -11,7 +12,7 @@ export function showBoard(store) {
   const cards = new Map(); // id -> { node, note, stop }
   const all = notes.all({ orderBy: "place" });
   let rows = [];
-  let drawn = false;
+  let isHere = false;
 
   const draw = () => {
     const wanted = $("search").value.trim().toLowerCase();
@@ -27,18 +28,19 @@ export function showBoard(store) {
       return card.node;
     });
     place($("board"), nodes);
-    $("empty").hidden = rows.length > 0;
+    $("empty").hidden = !isHere || rows.length > 0;
     $("none-found").hidden = rows.length === 0 || nodes.length > 0;
-    drawn = true;
+    const found = wanted ? `No note matches “${$("search").value.trim()}”.` : "All notes are done.";
+    $("none-found").textContent = $("show-done").checked ? found : `${found} Notes that are done are hidden: “Show done” shows them.`;
   };
 
   const addCard = (note) => {
     const node = $("card").content.firstElementChild.cloneNode(true);
     const card = { node, note, stop: () => {} };
     node.dataset.id = note.id;
-    if (drawn) node.classList.add("fresh");
+    if (isHere) node.classList.add("fresh");
     node.querySelector(".open").onclick = () => edit(store, note.id);
-    node.querySelector(".done").onchange = (event) => attempt(() => notes.update(note.id, { done: event.target.checked }));
+    node.querySelector(".done").onchange = (event) => change(() => notes.update(note.id, { done: event.target.checked }));
     node.querySelector(".earlier").onclick = () => step(note.id, -1);
     node.querySelector(".later").onclick = () => step(note.id, 1);
     node.addEventListener("dragstart", (event) => {
@@ -66,10 +68,10 @@ export function showBoard(store) {
     const at = before ? others.findIndex((note) => note.id === before) : others.length;
     const low = others[at - 1]?.place ?? (others[at]?.place ?? 0) - 2 * GAP;
     const high = others[at]?.place ?? low + 2 * GAP;
-    if (high - low > 1e-6) return attempt(() => notes.update(id, { place: (low + high) / 2 }));
+    if (high - low > 1e-6) return change(() => notes.update(id, { place: (low + high) / 2 }));
     // No room between two numbers any more: all get new ones.
     const order = [...others.slice(0, at).map((note) => note.id), id, ...others.slice(at).map((note) => note.id)];
-    return attempt(() => store.batch((tx) => order.forEach((one, index) => tx.collection("note").update(one, { place: index * GAP }))));
+    return change(() => store.batch((tx) => order.forEach((one, index) => tx.collection("note").update(one, { place: index * GAP }))));
   };
 
   const step = async (id, by) => {
@@ -83,15 +85,21 @@ export function showBoard(store) {
 
   $("search").addEventListener("input", draw);
   $("show-done").addEventListener("change", draw);
-  $("add").onclick = () => attempt(() => {
+  $("add").onclick = () => change(() => {
     const last = rows.at(-1)?.place ?? 0;
     edit(store, notes.create({ place: last + GAP }).id, { fresh: true });
   });
   $("board").addEventListener("note-deleted", (event) => {
     const { id, title } = event.detail;
-    toast(`“${title || "Untitled"}” is deleted.`, "Undo", () => attempt(() => notes.restore(id)));
+    toast(`“${title || "Untitled"}” is deleted.`, "Undo", () => change(() => notes.restore(id)));
   });
   all.subscribe((now) => { rows = now; draw(); });
+  // Before that nobody knows whether there are none.
+  (async () => {
+    for await (const _ of all) break;
+    isHere = true;
+    draw();
+  })();
 }
 
 function matches(note, wanted) {

@@ -1,12 +1,15 @@
 // Small helpers for the page.
 
+import { errorWords } from "./words.js";
+
 export const $ = (id) => document.getElementById(id);
 
 /** An element with properties and children; strings become text, never markup. */
 export function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name in node) node[name] = value;
+    if (name === "dataset") Object.assign(node.dataset, value);
+    else if (name in node) node[name] = value;
     else node.setAttribute(name, value);
   }
   node.append(...children);
@@ -21,20 +24,29 @@ export function svg(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** Says what went wrong, until something else did or `null` clears it. */
+/** Says what went wrong, until something else did or `null` clears it. An open dialog hides the rest of the page: then
+ *  it is said there. */
 export function problem(error) {
   const box = $("problem");
   box.hidden = error === null;
   if (error === null) return;
-  const code = error?.code ? ` (${error.code})` : "";
-  box.textContent = `${error?.message ?? error}${code}`;
+  placeProblem();
+  $("problem-words").textContent = errorWords(error);
 }
 
-/** Runs something that may fail, and shows why it did. */
-export async function attempt(work) {
+function placeProblem() {
+  const dialog = document.querySelector("dialog[open]");
+  if (dialog) dialog.prepend($("problem"));
+  else document.querySelector("main").before($("problem"));
+}
+document.addEventListener("close", placeProblem, true);
+$("problem-gone").onclick = () => problem(null);
+
+/** Runs something that may fail, and shows why it did. What goes well in the background says nothing of what did not. */
+export async function attempt(work, { background = false } = {}) {
   try {
     const result = await work();
-    problem(null);
+    if (!background) problem(null);
     return result;
   } catch (error) {
     problem(error);
@@ -54,11 +66,13 @@ export function toast(text, action, run) {
   toastEnds = setTimeout(() => { box.hidden = true; }, 10_000);
 }
 
-/** "1 note", "3 notes". */
-export const count = (n, one, many = `${one}s`) => `${n.toLocaleString()} ${n === 1 ? one : many}`;
-
-export function bytes(n) {
-  const units = ["bytes", "kB", "MB", "GB", "TB"];
-  const step = n < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(n) / 3));
-  return `${(n / 1000 ** step).toFixed(step === 0 || n >= 100 * 1000 ** step ? 0 : 1)} ${units[step]}`;
+/** Calls `run` at most so often, with the last word. */
+export function calmly(run, ms) {
+  let timer;
+  return () => {
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      run();
+    }, ms);
+  };
 }

@@ -1,7 +1,13 @@
-// The dialog in which a note is edited. Every change is written at once; others' changes show while one types.
+// The dialog in which a note is edited. What is typed is written in small groups, whatever else at once; others' changes
+// show while one types.
 
 import { COLOURS } from "./model.js";
 import { $, el, attempt } from "./dom.js";
+import { bindText, change, flush, grouped } from "./typing.js";
+import { editing } from "./unsaved.js";
+
+/** How long something may be unsaved before that is worth a word. */
+const UNSAVED_MS = 500;
 
 export async function edit(store, id, { fresh = false } = {}) {
   const notes = store.collection("note");
@@ -9,18 +15,25 @@ export async function edit(store, id, { fresh = false } = {}) {
   if (!first) return;
   const dialog = $("editor");
   const stops = [];
-  const update = (patch) => attempt(() => notes.update(id, patch));
+  const update = (patch) => change(() => notes.update(id, patch));
+
+  const titles = [first.title];
 
   $("note-title").value = first.title;
-  $("note-title").oninput = () => update({ title: $("note-title").value });
-  stops.push(bindText($("note-text"), first.text));
+  $("note-title").oninput = grouped(() => {
+    titles.push($("note-title").value);
+    notes.update(id, { title: $("note-title").value });
+  });
+  const [unbind, sides] = bindText(store, $("note-text"), first.text);
+  stops.push(unbind);
+  editing({ id, text: first.text, sides, title: () => $("note-title").value, titles });
   $("note-done").onchange = () => update({ done: $("note-done").checked });
   $("note-colours").replaceChildren(
     ...COLOURS.map((colour) =>
-      el("label", {}, el("input", { type: "radio", name: "colour", value: colour, onchange: () => update({ colour }) }), colour)));
+      el("label", { dataset: { colour } }, el("input", { type: "radio", name: "colour", value: colour, onchange: () => update({ colour }) }), colour)));
   const addTag = () => {
     const tag = $("note-tag").value.trim();
-    if (tag) attempt(() => notes.insert(id, "tags", tag));
+    if (tag) change(() => notes.insert(id, "tags", tag));
     $("note-tag").value = "";
     $("note-tag").focus();
   };
@@ -32,7 +45,7 @@ export async function edit(store, id, { fresh = false } = {}) {
   };
   let title = first.title;
   $("note-delete").onclick = () => {
-    attempt(() => notes.delete(id));
+    change(() => notes.delete(id));
     dialog.close();
     $("board").dispatchEvent(new CustomEvent("note-deleted", { detail: { id, title } }));
   };
@@ -46,50 +59,42 @@ export async function edit(store, id, { fresh = false } = {}) {
     if (document.activeElement !== $("note-title") && $("note-title").value !== note.title) $("note-title").value = note.title;
     $("note-done").checked = note.done;
     for (const input of $("note-colours").querySelectorAll("input")) input.checked = input.value === note.colour;
-    $("note-tags").replaceChildren(...[...note.tags].sort().map((tag) =>
-      el("li", {}, tag, el("button", { type: "button", ariaLabel: `Remove the tag ${tag}`, onclick: () => attempt(() => notes.remove(id, "tags", tag)) }, "×"))));
+    showTags([...note.tags].sort(), (tag) => change(() => notes.remove(id, "tags", tag)));
   }));
-  stops.push(store.status.subscribe(({ unsaved }) => {
-    $("note-saved").textContent = unsaved > 0 ? "Saving …" : "Saved on this device.";
-  }));
-  dialog.onclose = () => stops.splice(0).forEach((stop) => stop());
+  stops.push(watchSaved(store));
+  dialog.onfocusout = flush;
+  dialog.onclose = () => {
+    flush();
+    stops.splice(0).forEach((stop) => stop());
+  };
   dialog.showModal();
   (fresh ? $("note-title") : $("note-text")).focus();
 }
 
-/** Keeps a text area and a shared text alike, with the caret where its user put it. Gives a function that ends it. */
-function bindText(area, text) {
-  area.value = text.current;
-  area.oninput = () => {
-    const [at, gone, added] = difference(text.current, area.value);
-    attempt(() => {
-      if (gone > 0) text.delete(at, gone);
-      if (added) text.insert(at, added);
-    });
+/** Brings the tags into the list; when the one in focus goes, the next one or the field for a new one takes the focus. */
+function showTags(tags, remove) {
+  const list = $("note-tags");
+  if (tags.join("\n") === [...list.children].map((item) => item.dataset.tag).join("\n")) return;
+  const at = [...list.children].findIndex((item) => item.contains(document.activeElement));
+  list.replaceChildren(...tags.map((tag) =>
+    el("li", { dataset: { tag } }, tag, el("button", { type: "button", ariaLabel: `Remove the tag ${tag}`, onclick: () => remove(tag) }, "×"))));
+  if (at >= 0) (list.children[Math.min(at, tags.length - 1)]?.querySelector("button") ?? $("note-tag")).focus();
+}
+
+/** Says whether all is saved; what is saved in a moment needs no word. */
+function watchSaved(store) {
+  let timer;
+  const say = (words) => {
+    clearTimeout(timer);
+    timer = undefined;
+    if ($("note-saved").textContent !== words) $("note-saved").textContent = words;
   };
-  const stop = text.subscribe((now) => {
-    if (now === area.value) return;
-    const [at, gone, added] = difference(area.value, now);
-    const shift = (caret) => (caret <= at ? caret : caret >= at + gone ? caret + added.length - gone : at + added.length);
-    const { selectionStart, selectionEnd, selectionDirection, scrollTop } = area;
-    area.value = now;
-    area.setSelectionRange(shift(selectionStart), shift(selectionEnd), selectionDirection);
-    area.scrollTop = scrollTop;
+  const stop = store.status.subscribe(({ unsaved }) => {
+    if (unsaved === 0) say("Saved on this device.");
+    else timer ??= setTimeout(say, UNSAVED_MS, "Saving …");
   });
-  return () => { stop(); area.oninput = null; };
+  return () => {
+    clearTimeout(timer);
+    stop();
+  };
 }
-
-/** The one stretch in which two strings differ: where, how much goes, what comes. Never within a surrogate pair. */
-export function difference(before, after) {
-  const shorter = Math.min(before.length, after.length);
-  let start = 0;
-  while (start < shorter && before[start] === after[start]) start += 1;
-  if (start > 0 && isHigh(before, start - 1)) start -= 1;
-  let end = 0;
-  while (end < shorter - start && before.at(-1 - end) === after.at(-1 - end)) end += 1;
-  if (end > 0 && isLow(before, before.length - end)) end -= 1;
-  return [start, before.length - start - end, after.slice(start, after.length - end)];
-}
-
-const isHigh = (text, at) => (text.charCodeAt(at) & 0xfc00) === 0xd800;
-const isLow = (text, at) => (text.charCodeAt(at) & 0xfc00) === 0xdc00;

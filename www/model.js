@@ -17,4 +17,4 @@ export const app = schema({
 export const COLOURS = ["plain", "yellow", "green", "blue", "pink"];
 
 /** Names of fields as the page shows them. */
-export const FIELDS = { title: "title", text: "text", colour: "colour", tags: "tags", done: "done", place: "place on the board" };
+export const FIELDS = { title: "title", text: "text", colour: "colour", tags: "tags", done: "tick for done", place: "place on the board" };

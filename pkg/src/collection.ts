@@ -2,7 +2,7 @@ import type { Change, Collection, Live, Schema } from "./contract.js";
 import type { Edit } from "./core.js";
 import type { Engine } from "./engine.js";
 import { call, invalid } from "./errors.js";
-import { LiveValue } from "./live.js";
+import { guarded, LiveValue } from "./live.js";
 import { QueryLive, type AnyEntity, type Source } from "./query.js";
 import { fits, fromStored, same, setFromStored, specOf, toStored, type Spec } from "./schema.js";
 import { TextHandle } from "./text.js";
@@ -31,6 +31,8 @@ export class CollectionOf implements Source {
   #ready: (() => void) | undefined;
   #isReady = false;
   version = 0;
+  /** The ids of all, for as long as queries look at them: they cross from the engine one by one. */
+  #here: readonly string[] | undefined;
 
   constructor(engine: Engine, type: string, fields: Schema[string]) {
     this.#engine = engine;
@@ -189,7 +191,7 @@ export class CollectionOf implements Source {
   }
 
   everything(): readonly AnyEntity[] {
-    const ids = this.#engine.core.ids(this.#type);
+    const ids = this.#here ?? this.#engine.core.ids(this.#type);
     this.#refreshAll(ids);
     return ids.map(id => this.#entities.get(id)).filter(entity => entity !== undefined);
   }
@@ -230,9 +232,11 @@ export class CollectionOf implements Source {
   everythingCame(): void {
     this.version += 1;
     this.#isReady = true;
-    const here = new Set(this.#engine.core.ids(this.#type));
+    this.#here = this.#engine.core.ids(this.#type);
+    const here = new Set(this.#here);
     for (const id of this.#entities.keys()) if (!here.has(id)) this.#stale.add(id);
-    for (const query of [...this.#queries]) query.touched(undefined);
+    for (const query of [...this.#queries]) guarded(() => query.touched(undefined));
+    this.#here = undefined;
     for (const ones of this.#ones.values()) ones.forEach(one => one.notify());
     this.#ready?.();
   }

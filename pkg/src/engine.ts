@@ -134,6 +134,7 @@ export class Engine {
       for (const { reject } of this.#answers.values()) reject(closed());
       this.#answers.clear();
       for (const queue of [...this.#events]) queue.end();
+      this.openTexts.end();
     }
   }
 

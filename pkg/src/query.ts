@@ -119,12 +119,17 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
 
   #pickAll(): void {
     this.#missed = [];
+    const before = this.#picked;
     this.#picked = new Map();
+    const come: AnyEntity[] = [];
     for (const entity of this.#source.everything()) {
-      if (this.#matches(entity)) this.#picked.set(entity.id, entity);
+      if (!this.#matches(entity)) continue;
+      this.#picked.set(entity.id, entity);
+      if (before.get(entity.id) !== entity) come.push(entity);
     }
     this.#version = this.#source.version;
-    this.#sorted = [...this.#picked.values()].sort(this.#compare);
+    const kept = this.#sorted.filter(entity => this.#picked.get(entity.id) === entity);
+    this.#sorted = merged(kept, come.sort(this.#compare), this.#compare);
     this.#cut();
   }
 
@@ -137,12 +142,18 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
   }
 }
 
-/** Two lists that are in order, as one. */
+/** Two lists that are in order, as one. Comparing is what costs: each on the right looks for its place by halving. */
 function merged(left: readonly AnyEntity[], right: readonly AnyEntity[], compare: Compare): AnyEntity[] {
   const all: AnyEntity[] = [];
   let at = 0;
   for (const entity of right) {
-    while (at < left.length && compare(left[at] as AnyEntity, entity) < 0) all.push(left[at++] as AnyEntity);
+    let [low, high] = [at, left.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (compare(left[middle] as AnyEntity, entity) < 0) low = middle + 1;
+      else high = middle;
+    }
+    while (at < low) all.push(left[at++] as AnyEntity);
     all.push(entity);
   }
   while (at < left.length) all.push(left[at++] as AnyEntity);
@@ -165,6 +176,8 @@ function order(by: string | undefined): Compare | undefined {
 
 /** Nothing comes last; numbers, dates and booleans by their size, whatever else by its text. */
 function compare(a: unknown, b: unknown): number {
+  if (typeof a === "string" && typeof b === "string") return a < b ? -1 : a > b ? 1 : 0;
+  if (typeof a === "number" && typeof b === "number") return a - b;
   if (a === undefined || b === undefined) return Number(a === undefined) - Number(b === undefined);
   const [x, y] = [a, b].map(value => (value instanceof Date || typeof value === "boolean" ? Number(value) : value));
   if (typeof x === "number" && typeof y === "number") return x - y;

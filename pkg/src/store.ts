@@ -5,6 +5,7 @@ import type {
 import { CollectionOf, typed } from "./collection.js";
 import { Engine, type Listener } from "./engine.js";
 import { closed, invalid, SyncError, unsupported } from "./errors.js";
+import { keep } from "./keep.js";
 import { asyncDispose, LiveCell, NoValue } from "./live.js";
 import { load, type Module } from "./load.js";
 import { Relays } from "./relays.js";
@@ -45,11 +46,14 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
   readonly #awake: () => void;
   #asking = false;
   #stirredMeanwhile = false;
+  /** Whether the browser is asked, or will be once the first write is saved, not to evict what is stored. */
+  #keeps: boolean;
 
   constructor(engine: Engine, module: Module, options: OpenOptions<S>, deviceName: string) {
     this.#engine = engine;
     this.#module = module;
     this.#inMemory = options.storage === "memory";
+    this.#keeps = this.#inMemory;
     this.device = Object.freeze({ id: engine.device, name: deviceName, platform: "web" });
     for (const [type, fields] of Object.entries(options.schema)) {
       this.#collections.set(type, new CollectionOf(engine, type, fields));
@@ -102,6 +106,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
   async join(invite: string): Promise<void> {
     await this.#engine.saved();
     await this.#engine.ask<void>("join", invite);
+    this.#keep();
   }
 
   async recoveryWords(): Promise<readonly string[] | null> {
@@ -191,6 +196,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
     for (const items of parts) {
       if (items.length > 0) await this.#engine.ask<void>("restore", items);
     }
+    this.#keep();
   }
 
   async persisted(): Promise<boolean> {
@@ -238,12 +244,24 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
 
   wrote(): void {
     this.#status.set(this.#with({}));
+    if (this.#keeps) return;
+    this.#keeps = true;
+    this.#engine.saved().then(() => this.#keep(), () => {
+      this.#keeps = false; // the next write that is saved
+    });
+  }
+
+  /** There is something now that is worth keeping. */
+  #keep(): void {
+    if (this.#inMemory) return;
+    this.#keeps = true;
+    void keep().then(isKept => isKept && this.stirred());
   }
 
   stirred(): void {
     if (this.#engine.isClosed) return;
     this.#stirredMeanwhile = true;
-    this.wrote();
+    this.#status.set(this.#with({}));
     this.#gathering ??= setTimeout(() => {
       this.#gathering = undefined;
       void this.#look();

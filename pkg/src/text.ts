@@ -100,6 +100,11 @@ export class TextHandle extends LiveValue<string> implements Text {
     }
   }
 
+  /** Nothing more comes. */
+  end(): void {
+    for (const queue of [...this.#deltas, ...this.#updates]) queue.end();
+  }
+
   /** The engine tells that it changed. */
   changed(changes: readonly TextChange[], update: Uint8Array | undefined): void {
     for (const change of changes) {
@@ -132,5 +137,10 @@ export class OpenTexts {
 
   delete(type: string, id: string, field: string): void {
     this.#open.delete(`${type}\n${id}\n${field}`);
+  }
+
+  /** The store has closed: nothing more comes. */
+  end(): void {
+    for (const text of [...this.#open.values()]) text.end();
   }
 }

@@ -10,9 +10,10 @@ const LIMIT_MS = 30_000;
 export async function stage(test) {
   const { folder, remove } = await scratch("board");
   const relay = await startRelay(`${folder}/relay`);
-  await makeVault(`${folder}/device`);
-  const native = await startDevice(`${folder}/device`, relay.address);
-  const server = await startServer({ relay: relay.address, device: `${folder}/device` });
+  const data = `${folder}/native device`; // people's folders have spaces
+  await makeVault(data);
+  const native = await startDevice(data, relay.address);
+  const server = await startServer({ relay: relay.address, device: data });
   test.after(async () => {
     for (const one of [server, native, relay]) await one.end();
     await remove();

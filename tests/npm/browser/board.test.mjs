@@ -34,7 +34,7 @@ for (const name of Object.keys(BROWSERS)) {
       await one.page.getByLabel("Search the notes").fill("SHOP");
       await one.showsTitles("Milk");
       await one.page.getByLabel("Search the notes").fill("nothing like it");
-      await one.page.getByText("No note matches.").waitFor();
+      await one.page.getByText("No note matches “nothing like it”.").waitFor();
       await one.page.getByLabel("Search the notes").fill("");
       await one.page.getByLabel("Show done").uncheck();
       await one.showsTitles("Milk", "Trains");

@@ -66,7 +66,7 @@ for (const name of Object.keys(BROWSERS)) {
         await board.card("Trains").getByLabel("Done").check();
         // The newest dot of the timeline tells of it.
         await page.locator(".commit.own").last().hover();
-        await page.locator("#detail", { hasText: "changed done of “Trains”" }).waitFor();
+        await page.locator("#detail", { hasText: "changed the tick for done of “Trains”" }).waitFor();
         await check("");
         await board.edit("Shopping");
         await check("editor");
@@ -75,6 +75,12 @@ for (const name of Object.keys(BROWSERS)) {
         await page.locator("#own-id", { hasText: /^12D3Koo/ }).waitFor();
         await check("connect");
         await page.locator("#connecting").getByRole("button", { name: "Close" }).click();
+        await page.getByRole("button", { name: "Rename Native device" }).click();
+        await page.locator("#naming[open]").waitFor();
+        await page.locator("#device-name").fill("Desk");
+        await check("naming");
+        await page.keyboard.press("Enter");
+        await page.locator("#devices .name", { hasText: "Desk" }).waitFor();
         await picture(page.locator(".timeline"), "timeline");
         await board.card("Trains").getByLabel("Done").uncheck();
         await native.until(async () => (await notesOf(native)).every(note => note.title !== "Trains" || !note.done));

@@ -251,3 +251,31 @@ test("a listener that throws stops nobody else", async test => {
   notes.create({});
   assert.deepEqual([told, reported], [2, ["mine", "mine"]]);
 });
+
+test("a watched list stays in the order of a fresh one, whatever comes, changes and goes", async test => {
+  const store = await openStore(test);
+  const notes = store.collection("note");
+  let seed = 7;
+  const random = below => (seed = (seed * 48_271) % 2_147_483_647) % below;
+  const some = { title: () => "abcde"[random(5)], size: () => (random(4) === 0 ? undefined : random(5)), done: () => random(2) === 0, due: () => (random(3) === 0 ? undefined : new Date(random(9))) };
+  const orders = ["title", "-title", "size", "-size", "done", "-due"];
+  const watched = orders.map(orderBy => notes.all({ orderBy }));
+  for (const live of watched) live.subscribe(() => {});
+  const known = [];
+  for (let round = 0; round < 60; round += 1) {
+    store.batch(() => {
+      for (let made = random(round % 10 === 0 ? 60 : 3); made > 0; made -= 1) known.push(notes.create({ title: some.title(), size: some.size(), due: some.due() }).id);
+    });
+    for (let changed = random(4); changed > 0; changed -= 1) {
+      const field = Object.keys(some)[random(4)];
+      notes.update(known[random(known.length)], { [field]: some[field]() });
+    }
+    if (known.length > 9 && random(2) === 0) notes.delete(known.splice(random(known.length), 1)[0]);
+    orders.forEach((orderBy, at) => {
+      assert.deepEqual(watched[at].current.map(note => note.id), notes.all({ orderBy }).current.map(note => note.id), `${orderBy}, round ${round}`);
+    });
+  }
+  assert.equal(watched[0].current.length, known.length);
+  const titles = watched[0].current.map(note => note.title);
+  assert.deepEqual(titles, [...titles].sort());
+});
