@@ -90,7 +90,7 @@ impl Shared {
                 wasm_bindgen::throw_val(error);
             }
         }
-        if self.replica.borrow().waits_since().is_some() && !self.ticking.replace(true) {
+        if self.replica.borrow().waits_since().is_some() && !self.news.is_closed() && !self.ticking.replace(true) {
             spawn_local(self.clone().tick());
         }
     }
@@ -109,7 +109,8 @@ impl Shared {
             sleep(TICK).await;
             let now = self.now();
             let waits = self.replica.borrow().waits_since();
-            let Some(since) = waits else { break };
+            // A tab that has closed waits for nothing any more.
+            let Some(since) = waits.filter(|_| !self.news.is_closed()) else { break };
             if now.mono.saturating_sub(since) >= HANDOVER_US && !self.leads.get() {
                 let _ = self.news.send(News::Unanswered);
             }

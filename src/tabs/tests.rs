@@ -304,6 +304,25 @@ fn writing_to_a_deleted_entity_fails_until_it_is_restored() {
     assert_eq!(browser.field(0, id, "title"), register("a"));
 }
 
+#[cfg(feature = "text")]
+#[test]
+fn what_is_typed_while_the_leader_changes_shows_at_once_and_keeps_its_order() {
+    let mut one = Browser::new(1, 1);
+    one.watch();
+    let id = one.create(0, vec![Edit::TextInsert(name("body"), 0, "1".into())]);
+    one.talk();
+    one.tabs[0].anew();
+    for letter in ["2", "3", "4"] {
+        let end = one.text(0, id).encode_utf16().count() as u32;
+        let now = one.instant();
+        one.tabs[0].write(now, &note(), vec![(id, vec![Edit::TextInsert(name("body"), end, letter.into())])]).unwrap();
+    }
+    assert_eq!(one.text(0, id), "1234");
+    one.new_leader();
+    one.talk();
+    assert_eq!((one.text(0, id), one.tabs[0].unsaved()), ("1234".into(), 0));
+}
+
 #[test]
 fn two_tabs_type_in_one_text_and_positions_mean_what_each_user_saw() {
     let mut browser = Browser::new(1, 2);

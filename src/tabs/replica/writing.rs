@@ -66,7 +66,8 @@ impl Replica {
         let waits = |(of, earlier): &Blind| {
             of == entity_type && earlier.iter().any(|(id, _)| changes.iter().any(|(other, _)| other == id))
         };
-        if !unknown.is_empty() || !self.welcome || self.blind.iter().any(waits) {
+        // Between two leaders what is here is written as its user sees it.
+        if !unknown.is_empty() || self.own.is_none() || self.blind.iter().any(waits) {
             self.fetch(entity_type, &unknown);
             self.blind.push_back((entity_type.clone(), changes));
             return Ok(());
