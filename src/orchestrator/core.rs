@@ -106,6 +106,11 @@ impl Core {
         self.handle(now, Input::Tick, outside);
     }
 
+    /// Says where this device can be reached.
+    pub fn set_addresses(&mut self, addresses: Vec<String>) {
+        self.engine.set_addresses(addresses);
+    }
+
     /// Whether calls and frames may come in.
     pub fn has_room(&self) -> bool {
         self.under_way.len() < MAX_UNDER_WAY && self.under_way_bytes < MAX_UNDER_WAY_BYTES

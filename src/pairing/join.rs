@@ -84,20 +84,23 @@ impl Pairing {
         }
     }
 
-    /// A relay names the device behind a number; or none does.
-    pub fn nameplate_found(&mut self, now: Instant, number: u16, peer: Option<PeerId>) {
+    /// A relay names the device behind a number; or none does, or none could be asked.
+    pub fn nameplate_found(&mut self, now: Instant, number: u16, found: Result<Option<PeerId>>) {
         self.now = now;
         let Active::Join(join) = &mut self.active else { return };
-        if join.code.nameplate() != Some(number) || self.chosen.is_some() {
+        if join.code.nameplate() != Some(number) || !join.candidates.is_empty() {
             return;
         }
-        match peer {
-            Some(peer) => self.candidate(peer, Vec::new()),
-            None if join.candidates.is_empty() => self.end(Error::new(
+        match found {
+            Ok(Some(peer)) => self.candidate(peer, Vec::new()),
+            Ok(None) => self.end(Error::new(
                 ErrorCode::CodeExpired,
-                format!("the relay knows no device by {number}; type what the other device shows now, and check that both use the same relay"),
+                format!(
+                    "the relay knows no device by {number}; type what the other device shows now, and check that both \
+                     use the same relay"
+                ),
             )),
-            None => {}
+            Err(error) => self.end(error),
         }
     }
 

@@ -195,7 +195,7 @@ impl World {
             }
             PairingOutput::FindNameplate(number) => {
                 let peer = self.lying_relay.or(self.nameplates.get(&number).copied());
-                self.devices[index].pairing.nameplate_found(now, number, peer);
+                self.devices[index].pairing.nameplate_found(now, number, Ok(peer));
             }
             PairingOutput::Invite { link, .. } => {
                 self.devices[index].invites += 1;
@@ -450,7 +450,7 @@ fn a_man_in_the_middle_who_passes_all_messages_on_gets_no_keys_confirmed() {
         for output in world.devices[joining].pairing.take_out() {
             match output {
                 PairingOutput::FindNameplate(number) => {
-                    world.devices[joining].pairing.nameplate_found(now, number, Some(key(middle)))
+                    world.devices[joining].pairing.nameplate_found(now, number, Ok(Some(key(middle))))
                 }
                 PairingOutput::Dial(peer, _) => world.devices[joining].pairing.link_up(now, a, peer, true),
                 PairingOutput::Send(_, frame) => to_offering.push(frame),
