@@ -332,7 +332,7 @@ fn a_whole_pairing_says_what_it_said_before() {
     });
     let options = OfferOptions { code: Some("482951".parse().unwrap()), ..OfferOptions::default() };
     devices[0].offer(now, options).unwrap();
-    devices[1].join(now, "482951".parse().unwrap(), vec![(peers[0], vec![])]).unwrap();
+    devices[1].join(now, "482951".parse().unwrap(), vec![(peers[0], vec![])], true).unwrap();
     let (link, mut lines, mut quiet) = (PairLink(1), String::new(), false);
     while !std::mem::replace(&mut quiet, true) {
         for index in [1, 0] {

@@ -407,6 +407,7 @@ impl SyncEngine {
         self.local_writes();
         self.tab_writes();
         self.pairing_due();
+        self.pairing_outputs();
         self.peers_due();
         self.measure_quarantines();
         self.ask_for_refused();

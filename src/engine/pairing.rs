@@ -55,7 +55,7 @@ impl SyncEngine {
             Call::PairJoin { code, addresses } => {
                 let known = self.pairing_candidates(&addresses)?;
                 self.pairing.set_name(&self.device_name);
-                self.pairing.join(now, code, known)?;
+                self.pairing.join(now, code, known, addresses.is_empty())?;
                 self.pair_waiting.begin();
                 self.pair_waiting.found.push(id);
             }
@@ -321,7 +321,9 @@ impl SyncEngine {
 
     /// Where this device can be reached, for the devices that it signs in.
     pub fn set_addresses(&mut self, addresses: Vec<String>) {
-        self.own_addresses = addresses;
+        self.own_addresses.clone_from(&addresses);
+        // What comes of it goes out with the next input.
+        self.pairing.set_addresses(addresses);
     }
 
     /// Makes a device of which the app knows the PeerId a member.

@@ -107,8 +107,9 @@ impl Core {
     }
 
     /// Says where this device can be reached.
-    pub fn set_addresses(&mut self, addresses: Vec<String>) {
+    pub fn set_addresses(&mut self, now: Instant, addresses: Vec<String>, outside: &mut Vec<Output>) {
         self.engine.set_addresses(addresses);
+        self.handle(now, Input::Tick, outside);
     }
 
     /// Whether calls and frames may come in.

@@ -241,10 +241,7 @@ impl OrchestratorHandle {
 
     /// Shows a pairing code, or the one that is shown already. A new one takes the place of one that has ended:
     /// [`SyncEvent::PairingCode`] tells of each.
-    pub async fn pair_offer(&self, mut offer: Offer) -> Result<ShownCode> {
-        if offer.addresses.is_empty() {
-            offer.addresses = self.addresses();
-        }
+    pub async fn pair_offer(&self, offer: Offer) -> Result<ShownCode> {
         match self.call(Call::PairOffer(offer)).await? {
             Reply::PairingCode(shown) => Ok(*shown),
             reply => unexpected(reply),

@@ -74,7 +74,7 @@ impl PairingManager {
         let code = SyncCode::generate(self.kind(), &random);
         let ends = (self.clock)().wall.saturating_add(CODE_SECONDS * 1_000);
         *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some((code.clone(), ends, 0));
-        let offer = Offer { code: Some(code.clone()), addresses: self.handle.addresses(), ..Offer::default() };
+        let offer = Offer { code: Some(code.clone()), ..Offer::default() };
         self.handle.queue(Call::PairOffer(offer));
         code
     }

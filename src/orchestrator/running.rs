@@ -103,8 +103,9 @@ impl<'a, W: World> Running<'a, W> {
     pub(super) fn tell_addresses(&mut self) {
         let mut addresses = Vec::new();
         self.app.note(|facts| addresses.clone_from(&facts.addresses));
+        let now = self.world.now();
         if let Some(core) = &mut self.core {
-            core.set_addresses(addresses);
+            core.set_addresses(now, addresses, &mut self.outside);
         }
     }
 

@@ -29,6 +29,8 @@ const MAX_EXCHANGES: usize = 4;
 pub struct Pairing {
     pub(super) me: PeerId,
     about: About,
+    /// Where this device can be reached.
+    pub(super) addresses: Vec<String>,
     pub(super) source: Source,
     pub(super) now: Instant,
     pub(super) out: Vec<PairingOutput>,
@@ -72,6 +74,7 @@ impl Pairing {
         Self {
             me,
             about,
+            addresses: Vec::new(),
             source: Source::new(seed),
             now: Instant::default(),
             out: Vec::new(),

@@ -24,7 +24,7 @@ pub struct OfferOptions {
     pub ttl: u64,
     /// Show a new code when one ends.
     pub renew: bool,
-    /// Where this device can be reached, for the link.
+    /// What the link says of where this device can be reached; none: what is known of it.
     pub addresses: Vec<String>,
     /// The first code, where it was made already.
     pub code: Option<SyncCode>,

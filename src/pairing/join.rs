@@ -29,6 +29,8 @@ const MAX_AT_ONCE: usize = 3;
 pub(super) struct Join {
     code: SyncCode,
     candidates: BTreeMap<PeerId, Candidate>,
+    /// Whether devices that are found meanwhile may be the one.
+    searches: bool,
     until: u64,
     proofs: u8,
     /// The most telling failure so far.
@@ -49,8 +51,15 @@ impl Join {
 }
 
 impl Pairing {
-    /// Joins the vault of the device that shows this code: one of `known`, or the one that a relay or the link names.
-    pub fn join(&mut self, now: Instant, code: SyncCode, known: Vec<(PeerId, Vec<String>)>) -> Result<()> {
+    /// Joins the vault of the device that shows this code: the one that a relay or the link names, else one of `known`
+    /// or, if it `searches`, one that is found meanwhile.
+    pub fn join(
+        &mut self,
+        now: Instant,
+        code: SyncCode,
+        known: Vec<(PeerId, Vec<String>)>,
+        searches: bool,
+    ) -> Result<()> {
         self.now = now;
         if !matches!(self.active, Active::Nothing) {
             return Err(busy());
@@ -68,7 +77,9 @@ impl Pairing {
             (None, None) => known,
         };
         let until = now.mono.saturating_add(SEARCH_TIME);
-        self.active = Active::Join(Join { code, candidates: BTreeMap::new(), until, proofs: 0, failure: None });
+        let searches = searches && code.link().is_none() && code.nameplate().is_none();
+        self.active =
+            Active::Join(Join { code, candidates: BTreeMap::new(), searches, until, proofs: 0, failure: None });
         candidates.into_iter().for_each(|(peer, addresses)| self.candidate(peer, addresses));
         Ok(())
     }
@@ -76,10 +87,7 @@ impl Pairing {
     /// A device was found on this network: a typed code without a number may be one of its.
     pub fn found(&mut self, now: Instant, peer: PeerId, addresses: Vec<String>) {
         self.now = now;
-        if let Active::Join(join) = &self.active
-            && join.code.link().is_none()
-            && join.code.nameplate().is_none()
-        {
+        if let Active::Join(Join { searches: true, .. }) = &self.active {
             self.candidate(peer, addresses);
         }
     }
@@ -162,10 +170,7 @@ impl Pairing {
     }
 
     pub(super) fn candidate_failed(&mut self, peer: PeerId, error: Error) {
-        let (now, named) = (
-            self.now.mono,
-            matches!(&self.active, Active::Join(join) if join.code.link().is_some() || join.code.nameplate().is_some()),
-        );
+        let now = self.now.mono;
         let Active::Join(join) = &mut self.active else { return };
         let Some(candidate) = join.candidates.get_mut(&peer) else { return };
         *candidate = Candidate::Ended;
@@ -180,7 +185,7 @@ impl Pairing {
             Candidate::Ended => true,
         };
         if join.candidates.values().all(over) {
-            if named {
+            if !join.searches {
                 return self.end_join();
             }
             if told || join.proofs > 0 {

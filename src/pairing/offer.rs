@@ -78,8 +78,28 @@ impl Pairing {
         let code = given.unwrap_or_else(|| SyncCode::random(options.kind, &mut self.source));
         let expires_at = self.now.wall.saturating_add(options.ttl * 1_000);
         let secret = self.source.bytes();
-        let link = PairingLink::new(self.me, &options.addresses, expires_at / 1_000, secret);
+        let link = PairingLink::new(self.me, self.addresses_for(options), expires_at / 1_000, secret);
         ShownCode { code, link: SyncCode::from_link(link), expires_at }
+    }
+
+    fn addresses_for<'a>(&'a self, options: &'a OfferOptions) -> &'a [String] {
+        if options.addresses.is_empty() { &self.addresses } else { &options.addresses }
+    }
+
+    /// Where this device can be reached now: links say so.
+    pub fn set_addresses(&mut self, addresses: Vec<String>) {
+        if std::mem::replace(&mut self.addresses, addresses) == self.addresses {
+            return;
+        }
+        let Active::Offer(offer) = &self.active else { return };
+        let Some(link) = offer.shown.link.link().filter(|_| !offer.used) else { return };
+        let addresses = self.addresses_for(&offer.options);
+        let link = PairingLink::new(self.me, addresses, link.expires_at, link.secret.clone());
+        if let Active::Offer(offer) = &mut self.active {
+            offer.shown.link = SyncCode::from_link(link);
+            let shown = offer.shown.clone();
+            self.tell(PairingEvent::Code(shown));
+        }
     }
 
     /// The code shown now.

@@ -121,7 +121,7 @@ impl World {
     fn join(&mut self, index: usize, code: &str) {
         let known = (0..self.devices.len()).map(|other| (key(other), Vec::new())).collect();
         let code = code.parse().unwrap();
-        self.devices[index].pairing.join(self.now, code, known).unwrap();
+        self.devices[index].pairing.join(self.now, code, known, true).unwrap();
         self.settle();
     }
 
@@ -441,7 +441,7 @@ fn a_man_in_the_middle_who_passes_all_messages_on_gets_no_keys_confirmed() {
     world.lying_relay = Some(key(middle));
     world.devices[middle].mode = true;
     let code = shown.code.clone().with_nameplate(Some(1_000));
-    world.devices[joining].pairing.join(now, code, Vec::new()).unwrap();
+    world.devices[joining].pairing.join(now, code, Vec::new(), true).unwrap();
     let mut to_joining = Vec::new();
     let (a, b) = (PairLink(901), PairLink(902));
     world.devices[offering].pairing.link_up(now, b, key(middle), false);
@@ -508,7 +508,7 @@ fn codes_expire_and_links_say_so_by_themselves() {
     world.wait(4);
     assert_eq!(world.devices[1].ended(), Some(ErrorCode::CodeExpired));
     let now = world.now;
-    let late = world.devices[1].pairing.join(now, shown.link.clone(), Vec::new()).unwrap_err();
+    let late = world.devices[1].pairing.join(now, shown.link.clone(), Vec::new(), true).unwrap_err();
     assert_eq!(late.code(), ErrorCode::CodeExpired);
     world.wait(60);
     assert!(!world.devices[0].mode, "and then nothing is said any more");
@@ -649,7 +649,7 @@ fn any_message_flipped_on_its_way_ends_without_trust() {
         let shown = world.offer(0);
         let known = vec![(key(0), Vec::new())];
         let now = world.now;
-        world.devices[1].pairing.join(now, right(&shown).parse().unwrap(), known).unwrap();
+        world.devices[1].pairing.join(now, right(&shown).parse().unwrap(), known, true).unwrap();
         // All up to the one to flip is delivered; that one is the next on the wire.
         loop {
             for index in 0..2 {

@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead, IsTerminal};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use privstack_sync::error::{Error, ErrorCode, Result};
 use qrcode::render::unicode::Dense1x2;
@@ -17,6 +17,9 @@ use crate::request::{Role, Spelling};
 
 /// How often it looks how far the other device is.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How long the first code waits for an address to put into its link.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the user said on the command line.
 pub struct Words {
@@ -59,12 +62,17 @@ fn run(client: &mut dyn Client, words: &Words, as_json: bool) -> Result<()> {
             client.request(json!({ "cmd": "pair_offer", "kind": kind }))?;
         }
     }
-    let mut shown = Json::Null;
+    let (mut shown, mut before) = (Json::Null, Json::Null);
+    let started = Instant::now();
     let found = until(client, |state| {
-        if !state["shown"].is_null() && state["shown"] != shown {
-            shown = state["shown"].clone();
+        // Addresses and a relay's number come one after another: what has come to rest is shown.
+        let now = &state["shown"];
+        let early = !text(now, "uri").contains("&a=") && started.elapsed() < ADDRESS_PATIENCE;
+        if !now.is_null() && *now != shown && *now == before && !early {
+            shown = now.clone();
             show_code(&shown, as_json)?;
         }
+        before = now.clone();
         Ok(Some(state["found"].clone()).filter(|found| !found.is_null()))
     })?;
     show_peer(&found, as_json)?;

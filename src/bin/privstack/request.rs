@@ -173,7 +173,7 @@ pub fn perform(engine: &dyn Engine, request: Map<String, Json>) -> Result<Json> 
             }),
             ttl,
             renew,
-            addresses: engine.addresses(),
+            addresses: Vec::new(),
             code: None,
         }),
         Request::PairWait {} => Call::PairWait,

@@ -308,7 +308,7 @@ pub struct Offer {
     pub ttl: Option<u64>,
     /// Show a new code when one ends; `true` by default.
     pub renew: Option<bool>,
-    /// Where this device can be reached, for the link.
+    /// What the link says of where this device can be reached; none: what is known of it.
     pub addresses: Vec<String>,
     /// The first code, where it was made already.
     pub code: Option<SyncCode>,
