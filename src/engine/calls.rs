@@ -106,6 +106,7 @@ impl SyncEngine {
             Call::Invite { peer, role, addresses } => self.invite(id, peer, role, String::new(), addresses),
             Call::Join(text) => self.join(id, &text),
             Call::TrustPeer { peer, name, addresses } => self.trust_peer(id, peer, name, addresses),
+            Call::RevokeTrust(peer) => self.revoke_trust(peer),
             call @ (Call::PairOffer(_)
             | Call::PairJoin { .. }
             | Call::PairWait

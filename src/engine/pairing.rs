@@ -106,9 +106,9 @@ impl SyncEngine {
     fn pair_offer(&mut self, id: CallId, offer: Offer) -> Result<()> {
         self.vault_at_need()?;
         let view = self.vault()?.membership.evaluate();
-        let may_add = match (view.kind, view.role(&self.me)) {
-            (_, Some(SyncRole::Admin)) => true,
-            (PolicyKind::Personal, Some(SyncRole::Member)) => true,
+        let may_add = match view.role(&self.me) {
+            Some(SyncRole::Admin) => true,
+            Some(SyncRole::Member) => view.kind == PolicyKind::Personal,
             _ => false,
         };
         if !may_add {
@@ -339,6 +339,13 @@ impl SyncEngine {
             self.add_peer(peer, addresses);
         }
         Ok(())
+    }
+}
+
+impl SyncEngine {
+    /// Removes a member. The membership log of this version has no operation for it.
+    pub(super) fn revoke_trust(&mut self, peer: PeerId) -> Result<()> {
+        Err(Error::new(ErrorCode::Unsupported, format!("removing {peer} from the vault is not available yet")))
     }
 }
 

@@ -102,7 +102,7 @@ impl SyncEngine {
         Ok(())
     }
 
-    /// Tells the app who is a member, where that has changed.
+    /// Tells who is a member, where that has changed.
     pub(super) fn tell_members(&mut self) {
         let Some(vault) = &self.vault else { return };
         let now = Some((vault.membership.vault(), vault.membership.len()));
@@ -118,7 +118,8 @@ impl SyncEngine {
             role: member.role,
             trusted_at: member.added,
         });
-        self.out.push(Output::Emit(SyncEvent::Members(Arc::new(members.collect()))));
+        let members = members.collect();
+        self.out.push(Output::Members(Arc::new(members)));
     }
 
     pub(super) fn read_aliases(&mut self, row: &[u8]) -> Result<()> {

@@ -29,7 +29,7 @@ type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
 type Random = Box<dyn Fn() -> Result<Zeroizing<[u8; 32]>> + Send + Sync>;
 
 /// Codes, and who is trusted. What needs the disk or another device is queued: its end shows as an event
-/// ([`crate::engine::SyncEvent::PairingCompleted`], `PairingEnded`, `SyncError`, `Members`).
+/// ([`crate::engine::SyncEvent::PairingCompleted`], `PairingEnded`, `SyncError`).
 ///
 /// The network path never compares codes: it is the key exchange of [`crate::pairing`].
 pub struct PairingManager {
@@ -120,6 +120,11 @@ impl PairingManager {
     /// The members of the vault, but for this device.
     pub fn trusted_peers(&self) -> Vec<TrustedPeer> {
         self.handle.facts(|facts| facts.members.to_vec())
+    }
+
+    /// Takes a device out of the vault. On a device that may not, an event (`SyncError`) says so.
+    pub fn revoke_trust(&mut self, peer_id: &PeerId) {
+        self.handle.queue(Call::RevokeTrust(*peer_id));
     }
 
     /// Joins by a code that another device shows.

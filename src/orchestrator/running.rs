@@ -309,6 +309,7 @@ impl<'a, W: World> Running<'a, W> {
                         Some(network) => network.dial(peer, addresses),
                         None => self.input(Input::DialFailed(peer, no_network().message().to_owned())),
                     },
+                    Output::Members(members) => self.app.note(|facts| facts.members = members),
                     Output::PairingMode(on) => {
                         if let Some(network) = &mut self.network {
                             network.set_pairing(on);
@@ -359,7 +360,6 @@ impl<'a, W: World> Running<'a, W> {
             }
             SyncEvent::PairingCode(shown) => self.app.note(|facts| facts.code = Some(shown.clone())),
             SyncEvent::PairingEnded(..) | SyncEvent::PairingCompleted(_) => self.app.note(|facts| facts.code = None),
-            SyncEvent::Members(members) => self.app.note(|facts| facts.members = members.clone()),
             SyncEvent::StorageFailed(code, text) => {
                 self.failure_told = true;
                 // From here on the engine only refuses.
@@ -376,7 +376,7 @@ impl<'a, W: World> Running<'a, W> {
 /// Whom a call is about.
 fn subject(call: &Call) -> Option<PeerId> {
     match call {
-        Call::TrustPeer { peer, .. } => Some(*peer),
+        Call::TrustPeer { peer, .. } | Call::RevokeTrust(peer) => Some(*peer),
         _ => None,
     }
 }

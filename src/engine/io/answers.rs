@@ -176,7 +176,7 @@ pub struct PairingState {
     pub paired: Option<PeerId>,
 }
 
-/// A member of the vault, as [`SyncEvent::Members`](super::SyncEvent::Members) tells of it.
+/// A member of the vault, as [`Output::Members`](super::Output::Members) tells of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrustedPeer {
     /// The device.

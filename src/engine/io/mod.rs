@@ -118,6 +118,8 @@ pub enum Output {
     ClaimNameplate,
     /// Ask the relays whom they name by this number.
     FindNameplate(u16),
+    /// The members of the vault, but for this device, are these now.
+    Members(Arc<Vec<TrustedPeer>>),
     /// Answer a call.
     Reply(CallId, Result<Reply>),
     /// Tell the app.
@@ -197,6 +199,8 @@ pub enum Call {
         /// Where it can be reached.
         addresses: Vec<String>,
     },
+    /// Take that back.
+    RevokeTrust(PeerId),
     /// Write entities of one type: one commit, all or none, answered when it is on disk.
     Write {
         /// The type.
@@ -365,8 +369,6 @@ pub enum SyncEvent {
     PairingFound(PairingPeer),
     /// A pairing has ended without trust.
     PairingEnded(ErrorCode, String),
-    /// The members of the vault, but for this device, are these now.
-    Members(Arc<Vec<TrustedPeer>>),
     /// The store failed: nothing since the last answer is saved; the engine opens it again.
     StorageFailed(ErrorCode, String),
     /// A stored block does not read back as it was written; it is fetched again from peers.
