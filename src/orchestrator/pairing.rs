@@ -50,8 +50,8 @@ impl fmt::Debug for PairingManager {
 impl PairingManager {
     /// For this device, with the platform's clock and randomness.
     pub fn new(handle: OrchestratorHandle) -> Self {
-        let clock = time::Clock::new();
-        Self::with(handle, move || clock.now(), entropy::bytes)
+        // Of the clock only the wall's time is used, so a new one each time will do.
+        Self::with(handle, || time::Clock::new().now(), entropy::bytes)
     }
 
     /// The same with another clock and other randomness, for tests.
