@@ -1,6 +1,7 @@
 //! What each fuzz target does with its input; `tests/fuzz_corpus.rs` does the same on stable with every corpus file.
 //! A target finds a panic, an endless loop, memory beyond the input's bounds, or a broken round trip.
 
+use privstack_sync::pairing::{Inner, PairingMessage, SyncCode};
 use privstack_sync::policy::Op;
 use privstack_sync::types::VaultId;
 use privstack_sync::types::limits::MAX_FRAME_BYTES;
@@ -70,4 +71,20 @@ pub fn membership(data: &[u8]) {
     let Ok(operation) = Op::decode(data) else { return };
     assert_eq!(&**operation.encoded(), data);
     assert_eq!(Op::decode(operation.encoded()).expect("the same bytes").hash(), operation.hash());
+}
+
+/// What pairing reads of others: a message, what is sealed in one, and what a user pastes.
+pub fn pairing(data: &[u8]) {
+    if let Ok(message) = PairingMessage::decode(data) {
+        let again = message.to_bytes();
+        assert!(again == data || matches!(message, PairingMessage::Abort(_)), "an unknown code reads as `protocol`");
+        assert_eq!(PairingMessage::decode(&again).expect("what was written can be read"), message);
+    }
+    if let Ok(inner) = Inner::decode(data) {
+        assert_eq!(&**inner.to_bytes(), data);
+    }
+    let text = String::from_utf8_lossy(data);
+    if let Ok(code) = text.parse::<SyncCode>() {
+        assert_eq!(code.shown().parse::<SyncCode>().expect("what is shown can be read"), code);
+    }
 }

@@ -87,6 +87,16 @@ codes! {
     InsecureContext = 20, "insecure_context", false;
     /// The store is open in another tab, and was asked for alone.
     TabConflict = 21, "tab_conflict", false;
+    /// The pairing code is not the one that the other device shows.
+    CodeMismatch = 24, "code_mismatch", false;
+    /// The pairing code's time is over.
+    CodeExpired = 25, "code_expired", false;
+    /// The pairing code was used, or tried wrongly too often.
+    CodeBurned = 26, "code_burned", false;
+    /// Too many wrong pairing codes: the user must unlock pairing.
+    PairingLocked = 27, "pairing_locked", false;
+    /// The user of the other device, or of this one, said no.
+    Rejected = 28, "rejected", false;
 }
 
 impl fmt::Display for ErrorCode {

@@ -12,6 +12,7 @@
 //! | [`policy`] | membership, validity, who may read and write what |
 //! | [`store`] | the store's contract, its in-memory form, one conformance suite |
 //! | [`protocol`] | one conversation with one peer |
+//! | [`pairing`] | how two devices that have never met become trusted |
 //! | [`engine`] | `SyncEngine::handle(now, input)`: ties the rooms above together |
 //! | [`tabs`] | one engine, several tabs: replicas, and who leads |
 //! | [`transport`] | the seam to networks, and libp2p |
@@ -26,6 +27,7 @@ pub mod error;
 // It needs a network to configure; the web's world comes with its own issue.
 #[cfg(feature = "p2p")]
 pub mod orchestrator;
+pub mod pairing;
 pub mod platform;
 pub mod policy;
 pub mod protocol;

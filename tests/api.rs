@@ -8,8 +8,9 @@ use privstack_sync::crdt::EventApplicator;
 use privstack_sync::engine::{SyncEngine, SyncEvent};
 use privstack_sync::error::Result;
 use privstack_sync::orchestrator::{
-    CloudConfig, EventStream, GoogleDriveConfig, ICloudConfig, OrchestratorConfig, OrchestratorHandle, SyncCommand,
-    SyncConfig, SyncOrchestrator, create_enterprise_orchestrator, create_personal_orchestrator,
+    CloudConfig, DiscoveredPeerInfo, EventStream, GoogleDriveConfig, ICloudConfig, OrchestratorConfig,
+    OrchestratorHandle, PairingManager, SyncCode, SyncCommand, SyncConfig, SyncOrchestrator, TrustedPeer,
+    create_enterprise_orchestrator, create_orchestrator_with_pairing, create_personal_orchestrator,
 };
 use privstack_sync::platform::native::p2p::P2pTransport;
 use privstack_sync::policy::{
@@ -92,8 +93,8 @@ fn the_configuration_has_its_fields_and_defaults() {
 #[test]
 fn the_factories_give_a_handle_that_goes_anywhere() {
     fn goes_anywhere<T: Send + Sync + Clone + 'static>(_: &T) {}
-    let factories: [fn(OrchestratorConfig) -> OrchestratorHandle; 2] =
-        [create_personal_orchestrator, create_enterprise_orchestrator];
+    let factories: [fn(OrchestratorConfig) -> OrchestratorHandle; 3] =
+        [create_personal_orchestrator, create_enterprise_orchestrator, create_orchestrator_with_pairing];
     for factory in factories {
         let handle = factory(config());
         goes_anywhere(&handle);
@@ -112,8 +113,9 @@ fn commands_and_events_have_their_variants() {
         SyncCommand::ForceSync,
         SyncCommand::AddPeer(peer),
         SyncCommand::RemovePeer(peer),
+        SyncCommand::PairDevice("482951".parse::<SyncCode>().unwrap()),
     ];
-    assert_eq!(commands.len(), 5);
+    assert_eq!(commands.len(), 6);
     let events = [
         SyncEvent::PeerConnected(peer),
         SyncEvent::PeerDisconnected(peer),
@@ -123,6 +125,28 @@ fn commands_and_events_have_their_variants() {
         SyncEvent::PairingCompleted(peer),
     ];
     assert_eq!(events.len(), 6);
+}
+
+#[test]
+fn pairing_has_its_calls() {
+    let peer = PeerId([1; 32]);
+    let mut pairing: PairingManager = create_orchestrator_with_pairing(config()).pairing();
+    let code: SyncCode = pairing.generate_sync_code();
+    assert!(pairing.verify_sync_code(&code));
+    let info = DiscoveredPeerInfo {
+        device_name: String::from("phone"),
+        platform: String::from("desktop"),
+        addresses: Vec::<String>::new(),
+    };
+    pairing.trust_peer(peer, info);
+    pairing.revoke_trust(&peer);
+    assert!(!pairing.is_trusted(&peer));
+    let trusted: Vec<TrustedPeer> = pairing.trusted_peers();
+    assert!(trusted.is_empty(), "the engine is not even started");
+    let role = |peer: TrustedPeer| -> (PeerId, String, SyncRole, HybridTimestamp) {
+        (peer.peer_id, peer.device_name, peer.role, peer.trusted_at)
+    };
+    let _ = role;
 }
 
 #[test]

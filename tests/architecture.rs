@@ -15,6 +15,7 @@ const ROOMS: [&str; 17] = [
     "policy",
     "store",
     "protocol",
+    "pairing",
     "engine",
     "tabs",
     "transport",
@@ -23,12 +24,11 @@ const ROOMS: [&str; 17] = [
     "bindings",
     "relay",
     "cloud",
-    "pairing",
     "bin",
 ];
 
 /// The rooms that are told the time and given bytes: a simulation from a seed runs all of them.
-const SANS_IO: [&str; 7] = ["types", "crdt", "wire", "policy", "protocol", "engine", "tabs"];
+const SANS_IO: [&str; 8] = ["types", "crdt", "wire", "policy", "protocol", "pairing", "engine", "tabs"];
 
 /// What those rooms may not name: a path is forbidden with everything below it.
 const FORBIDDEN: [&str; 8] =

@@ -92,6 +92,12 @@ fn no_membership_operation_in_the_corpus_panics() {
 }
 
 #[test]
+fn nothing_that_pairing_reads_in_the_corpus_panics() {
+    write_seeds("pairing", "pairing_", |bytes| bytes);
+    replay("pairing", bodies::pairing);
+}
+
+#[test]
 fn no_stream_of_frames_in_the_corpus_panics() {
     write_seeds("frame", "message_", framed);
     write_seeds("frame", "block_", |block| {

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use privstack_sync::error::ErrorCode;
+use privstack_sync::pairing::{
+    About, Inner, OfferOptions, PairLink, Pairing, PairingEvent, PairingMessage, PairingOutput,
+};
 use privstack_sync::policy::{AddMember, Body, Genesis, Op, PolicyKind, SyncRole};
 use privstack_sync::types::{
     Commit, CommitHeader, Dot, EntityId, EntityType, Epoch, Event, FieldName, FieldOp, Hash, HybridTimestamp, Keypair,
@@ -291,6 +294,80 @@ fn membership_operations_are_written_and_read_as_frozen() {
         golden(&format!("membership_{name}.bin"), operation.encoded());
         assert_eq!(&Op::decode(operation.encoded()).unwrap(), operation, "{name}");
     }
+}
+
+#[test]
+fn pairing_messages_are_written_and_read_as_frozen() {
+    let messages = [
+        ("hello", PairingMessage::Hello { versions: (1, 300), sort: 1, nonce: [7; 16] }),
+        ("hello_ack", PairingMessage::HelloAck { version: 1, nonce: [8; 16] }),
+        ("share", PairingMessage::Share(hash(1).0)),
+        ("confirm", PairingMessage::Confirm(hash(2).0)),
+        ("sealed", PairingMessage::Sealed(hash(3).0.to_vec())),
+        ("abort", PairingMessage::Abort(ErrorCode::CodeMismatch)),
+    ];
+    for (name, message) in messages {
+        golden(&format!("pairing_{name}.bin"), &message.to_bytes());
+        assert_eq!(PairingMessage::decode(&message.to_bytes()).unwrap(), message, "{name}");
+    }
+    let inner = [
+        ("about", Inner::About(About { device_name: "Büro".into(), platform: "desktop".into() })),
+        ("accept", Inner::Accept),
+        ("invite", Inner::Invite { last: true, bytes: Zeroizing::new(b"privstack-invite-1:".to_vec()) }),
+        ("joined", Inner::Joined),
+    ];
+    for (name, inner) in inner {
+        golden(&format!("pairing_inner_{name}.bin"), &inner.to_bytes());
+        assert_eq!(Inner::decode(&inner.to_bytes()).unwrap(), inner, "{name}");
+    }
+}
+
+/// All frames of a pairing, and its words: what they are made by is frozen too, not only their form.
+#[test]
+fn a_whole_pairing_says_what_it_said_before() {
+    let now = privstack_sync::types::Instant { mono: 1, wall: 1_760_000_000_000 };
+    let peers = [1, 2].map(|seed| Keypair::from_seed(&[seed; 32]).peer_id());
+    let mut devices = [0, 1].map(|index| {
+        let about = About { device_name: format!("device {index}"), platform: "desktop".into() };
+        Pairing::new(peers[index], about, &Zeroizing::new([index as u8; 32]))
+    });
+    let options = OfferOptions { code: Some("482951".parse().unwrap()), ..OfferOptions::default() };
+    devices[0].offer(now, options).unwrap();
+    devices[1].join(now, "482951".parse().unwrap(), vec![(peers[0], vec![])], true).unwrap();
+    let (link, mut lines, mut quiet) = (PairLink(1), String::new(), false);
+    while !std::mem::replace(&mut quiet, true) {
+        for index in [1, 0] {
+            for output in devices[index].take_out() {
+                quiet = false;
+                match output {
+                    PairingOutput::Dial(..) => {
+                        devices[0].link_up(now, link, peers[1], false);
+                        devices[1].link_up(now, link, peers[0], true);
+                    }
+                    PairingOutput::Send(_, frame) => {
+                        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+                        lines += &format!("{} {hex}\n", ["offering", "joining"][index]);
+                        devices[1 - index].frame(now, link, &frame);
+                    }
+                    PairingOutput::Persist(_, token) => devices[index].persisted(now, token),
+                    PairingOutput::Tell(PairingEvent::Found(found)) => {
+                        lines += &format!("{} sees {}\n", ["offering", "joining"][index], found.words.join(" "));
+                        devices[index].confirm(now, SyncRole::Member).unwrap();
+                    }
+                    PairingOutput::Invite { link, .. } => {
+                        devices[0].invite_ready(now, link, Ok(Zeroizing::new("an invite".to_owned())));
+                    }
+                    PairingOutput::Join(link, invite) => {
+                        assert_eq!(*invite, "an invite");
+                        devices[1].joined(now, link, Ok(()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    golden("pairing_exchange.txt", lines.as_bytes());
+    assert_eq!(lines.matches(" sees ").count(), 2);
 }
 
 #[test]

@@ -165,7 +165,7 @@ impl Device {
                 Output::Emit(SyncEvent::SyncCompleted(_)) => self.synced += 1,
                 Output::Emit(SyncEvent::Started) => self.started = true,
                 Output::Emit(SyncEvent::SyncError(_, error)) => panic!("{error}"),
-                Output::Emit(_) | Output::Dial(..) | Output::WakeAt(_) => {}
+                _ => {}
             }
         }
     }

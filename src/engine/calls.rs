@@ -103,8 +103,19 @@ impl SyncEngine {
                 Ok(())
             }
             Call::StatesOf { .. } => Err(Error::invalid(format!("1 to {MAX_BATCH_SIZE} entities are read at once"))),
-            Call::Invite { peer, role, addresses } => self.invite(id, peer, role, addresses),
+            Call::Invite { peer, role, addresses } => self.invite(id, peer, role, String::new(), addresses),
             Call::Join(text) => self.join(id, &text),
+            Call::TrustPeer { peer, name, addresses } => self.trust_peer(id, peer, name, addresses),
+            Call::RevokeTrust(peer) => self.revoke_trust(peer),
+            call @ (Call::PairOffer(_)
+            | Call::PairJoin { .. }
+            | Call::PairWait
+            | Call::PairConfirm(_)
+            | Call::PairState
+            | Call::PairReject
+            | Call::PairCancel
+            | Call::PairUnlock
+            | Call::PairVerify(_)) => self.pairing_call(id, call),
             Call::Write { entity_type, changes } => {
                 self.park_write(id, entity_type, changes);
                 Ok(())

@@ -25,6 +25,8 @@ pub struct Landed {
     pub events: Vec<SyncEvent>,
     /// Membership operations and fork proofs that all sessions are told, but for the one that they came from.
     pub tell: Vec<(crate::wire::Item, Option<LinkId>)>,
+    /// Tries of pairing codes that are counted now.
+    pub pairing: Vec<u64>,
     /// The pages of a checkpoint.
     pub checkpoint: bool,
 }
@@ -128,6 +130,9 @@ impl SyncEngine {
         for (item, from) in landed.tell {
             self.tell_all(&item, from);
         }
+        if !landed.pairing.is_empty() {
+            self.pairing_persisted(landed.pairing);
+        }
         if landed.checkpoint {
             self.checkpointing = false;
             self.entities.evict(self.tuning.clean_bytes);
@@ -148,6 +153,8 @@ impl SyncEngine {
         calls.extend(std::mem::take(&mut self.asked).into_keys());
         calls.extend(self.settling.drain(..).map(|settling| settling.call));
         calls.extend(self.held_calls.drain(..).map(|(id, _)| id));
+        self.end_pairing(&error);
+        calls.extend(self.pair_waiting.drain());
         calls.extend(self.forced.drain(..).map(|forced| forced.call));
         for input in self.held.drain(..) {
             if let Input::Call(id, _) = input {
@@ -198,6 +205,7 @@ impl Landed {
         self.acks.append(&mut other.acks);
         self.events.append(&mut other.events);
         self.tell.append(&mut other.tell);
+        self.pairing.append(&mut other.pairing);
         self.checkpoint |= other.checkpoint;
     }
 }

@@ -48,6 +48,7 @@ pub mod meta {
     pub const REMAKE: &[u8] = b"remake";
     pub const TABS: &[u8] = b"tabs";
     pub const ALIASES: &[u8] = b"aliases";
+    pub const PAIRING: &[u8] = b"pairing";
 }
 
 pub const TYPE_ROW: u8 = 0;

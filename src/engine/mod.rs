@@ -26,6 +26,7 @@ mod merge;
 mod messages;
 mod names;
 mod open;
+mod pairing;
 mod peers;
 mod pump;
 mod quarantine;
@@ -60,8 +61,9 @@ use sessions::Session;
 
 use crate::crdt::LogTable;
 use crate::error::{Error, ErrorCode, Result};
+use crate::pairing::{About, Pairing};
 use crate::policy::{Membership, PolicyKind, SyncPolicy};
-use crate::types::{EntityId, EntityType, Epoch, Hash, Hlc, Instant, Keypair, LogName, PeerId};
+use crate::types::{EntityId, EntityType, Epoch, Hash, Hlc, Instant, Keypair, LogName, PeerId, VaultId};
 
 /// What the engine is told when it is made.
 #[derive(Debug)]
@@ -162,6 +164,11 @@ pub struct SyncEngine {
     texts: texts::Texts,
     tabs: tabs::Tabs,
     aliases: BTreeMap<PeerId, String>,
+    pairing: Pairing,
+    pair_waiting: pairing::Waiting,
+    own_addresses: Vec<String>,
+    /// Vault and number of operations when the app was last told who is a member.
+    told_members: Option<(VaultId, usize)>,
 
     peers: BTreeMap<PeerId, Peer>,
     sessions: BTreeMap<LinkId, Session>,
@@ -218,6 +225,9 @@ impl SyncEngine {
     /// A device's engine. It asks for nothing before its first [`SyncEngine::handle`], which starts reading the store.
     pub fn new(config: EngineConfig) -> Self {
         let mut entropy = Entropy::new(&config.seed);
+        let pairing_seed = zeroize::Zeroizing::new(blake3::derive_key("privstack-sync 1 pairing seed", &config.seed));
+        let platform = if config.browser { "web" } else { "desktop" };
+        let about = About { device_name: config.device_name.clone(), platform: platform.to_owned() };
         Self {
             me: config.keypair.peer_id(),
             epoch: Epoch(entropy.number()),
@@ -241,6 +251,10 @@ impl SyncEngine {
             texts: texts::Texts::default(),
             tabs: tabs::Tabs::default(),
             aliases: BTreeMap::new(),
+            pairing: Pairing::new(config.keypair.peer_id(), about, &pairing_seed),
+            pair_waiting: pairing::Waiting::default(),
+            own_addresses: Vec::new(),
+            told_members: None,
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             strangers: strangers::Strangers::default(),
@@ -300,6 +314,9 @@ impl SyncEngine {
         self.now = Instant { mono: self.now.mono.max(now.mono), wall: now.wall };
         self.take(input);
         self.advance();
+        while self.answer_pairing() {
+            self.advance();
+        }
         out.append(&mut self.out);
     }
 
@@ -323,6 +340,8 @@ impl SyncEngine {
 
     fn take_open(&mut self, input: Input) {
         match input {
+            Input::Frame(link, bytes) if self.is_pairing(link) => self.pairing_frame(link, &bytes),
+            Input::LinkDown(link) if self.is_pairing(link) => self.pairing_down(link),
             // What changes entities waits while a job folds them.
             Input::Frame(link, _) if self.job.is_some() && self.held.len() >= MAX_HELD => self.hang_up(link, busy()),
             Input::Frame(..) if self.job.is_some() => self.held.push_back(input),
@@ -338,7 +357,14 @@ impl SyncEngine {
                 }
             }
             Input::LinkReady(link, bytes) => self.link_ready(link, bytes),
-            Input::PeerFound(peer, addresses) => self.peer_found(peer, addresses),
+            Input::PeerFound(peer, addresses) => {
+                self.peer_found(peer, addresses.clone());
+                self.pairing_found(peer, addresses);
+            }
+            Input::PairingUp { link, peer, initiator } => self.pairing_up(link, peer, initiator),
+            Input::PairingFailed(peer, why) => self.pairing_dial_failed(peer, &why),
+            Input::NameplateClaimed(number) => self.nameplate_claimed(number),
+            Input::NameplateFound(number, found) => self.nameplate_found(number, found),
             Input::DialFailed(peer, why) => self.dial_failed(peer, why),
             Input::Tick | Input::Written(..) | Input::Rows(..) => {}
         }
@@ -380,6 +406,8 @@ impl SyncEngine {
         }
         self.local_writes();
         self.tab_writes();
+        self.pairing_due();
+        self.pairing_outputs();
         self.peers_due();
         self.measure_quarantines();
         self.ask_for_refused();
@@ -390,6 +418,7 @@ impl SyncEngine {
         if self.job.is_none() && self.checkpoint_due() {
             self.start_checkpoint();
         }
+        self.tell_members();
         self.set_alarm();
     }
 

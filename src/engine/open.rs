@@ -233,6 +233,7 @@ impl SyncEngine {
             meta::REMAKE => self.read_again(value)?,
             meta::TABS => self.tabs = super::tabs::Tabs::decode(value)?,
             meta::ALIASES => self.read_aliases(value)?,
+            meta::PAIRING => self.pairing_row(value)?,
             meta::STALE => {
                 let stale = Stale::decode(value)?;
                 self.stale_on_disk = stale.clone();
@@ -369,6 +370,7 @@ impl SyncEngine {
             batch.put(Table::Meta, meta::EPOCH, self.epoch.0.to_be_bytes());
         }
         self.write(batch, Landed { events: vec![SyncEvent::Started], ..Landed::default() });
+        self.pairing_outputs();
         for (key, seq) in opening.damaged {
             self.damaged_block(key, seq);
         }

@@ -379,6 +379,9 @@ impl SyncEngine {
         if let Some(checkpoint) = self.next_checkpoint() {
             at = at.min(checkpoint);
         }
+        if let Some(pairing) = self.pairing.wake() {
+            at = at.min(pairing);
+        }
         // A time that has passed is handled already, but for what the pump could not send.
         let at = at.max(self.now.mono + 1_000);
         if at != u64::MAX && at != self.wake_at {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::io::{CallId, Reply, SyncEvent};
+use super::io::{CallId, Output, Reply, SyncEvent, TrustedPeer};
 use super::layout::{self, meta};
 use super::listing::Import;
 use super::remote::Arrived;
@@ -98,7 +98,28 @@ impl SyncEngine {
         let mut batch = WriteBatch::default();
         batch.put(Table::Meta, meta::ALIASES, row);
         self.write(batch, Landed { replies: vec![(call, Reply::Done)], ..Landed::default() });
+        self.told_members = None;
         Ok(())
+    }
+
+    /// Tells who is a member, where that has changed.
+    pub(super) fn tell_members(&mut self) {
+        let Some(vault) = &self.vault else { return };
+        let now = Some((vault.membership.vault(), vault.membership.len()));
+        if self.told_members == now {
+            return;
+        }
+        self.told_members = now;
+        let view = vault.membership.evaluate();
+        let members = view.members.iter().filter(|(peer, _)| **peer != self.me);
+        let members = members.map(|(peer, member)| TrustedPeer {
+            peer_id: *peer,
+            device_name: self.aliases.get(peer).unwrap_or(&member.name).clone(),
+            role: member.role,
+            trusted_at: member.added,
+        });
+        let members = members.collect();
+        self.out.push(Output::Members(Arc::new(members)));
     }
 
     pub(super) fn read_aliases(&mut self, row: &[u8]) -> Result<()> {
@@ -135,7 +156,15 @@ impl SyncEngine {
     }
 
     /// Signs a device into the vault; what it answers is of use to that device only.
-    pub(super) fn invite(&mut self, call: CallId, peer: PeerId, role: SyncRole, addresses: Vec<String>) -> Result<()> {
+    pub(super) fn invite(
+        &mut self,
+        call: CallId,
+        peer: PeerId,
+        role: SyncRole,
+        name: String,
+        addresses: Vec<String>,
+    ) -> Result<()> {
+        check_name(&name)?;
         if peer == self.me {
             return Err(Error::invalid("this device is in the vault; an invite names another one"));
         }
@@ -154,14 +183,12 @@ impl SyncEngine {
                 ));
             }
             let place = vault.membership.len();
-            let op = vault.membership.add_member(
-                &self.config.keypair,
-                AddMember { peer, role, name: String::new() },
-                hlc,
-            )?;
+            let op = vault.membership.add_member(&self.config.keypair, AddMember { peer, role, name }, hlc)?;
             arrived.batch.put(Table::Membership, layout::membership_row(place), &op.encoded()[..]);
             arrived.landed.tell.push((crate::wire::Item::Membership(op.encoded().clone()), None));
-            arrived.landed.events.push(SyncEvent::PairingCompleted(peer));
+            if !Self::is_own(call) {
+                arrived.landed.events.push(SyncEvent::PairingCompleted(peer));
+            }
             arrived.membership_grew();
         }
         let invite = Invite::new(&vault.membership, peer, addresses, vault.key.clone())?.to_text(&entropy)?;

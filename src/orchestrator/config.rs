@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::pairing::SyncCode;
 use crate::store::SealKey;
 use crate::transport::p2p::P2pConfig;
 use crate::types::PeerId;
@@ -106,4 +107,7 @@ pub enum SyncCommand {
     AddPeer(PeerId),
     /// Stop wanting a link to this peer; it revokes nothing.
     RemovePeer(PeerId),
+    /// Join by the code that another device shows. [`crate::engine::SyncEvent::PairingFound`] tells when it is time to
+    /// compare the words and to call [`super::OrchestratorHandle::pair_confirm`].
+    PairDevice(SyncCode),
 }

@@ -106,6 +106,12 @@ impl Core {
         self.handle(now, Input::Tick, outside);
     }
 
+    /// Says where this device can be reached.
+    pub fn set_addresses(&mut self, now: Instant, addresses: Vec<String>, outside: &mut Vec<Output>) {
+        self.engine.set_addresses(addresses);
+        self.handle(now, Input::Tick, outside);
+    }
+
     /// Whether calls and frames may come in.
     pub fn has_room(&self) -> bool {
         self.under_way.len() < MAX_UNDER_WAY && self.under_way_bytes < MAX_UNDER_WAY_BYTES

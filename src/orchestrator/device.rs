@@ -29,6 +29,12 @@ pub fn create_enterprise_orchestrator(config: OrchestratorConfig) -> Orchestrato
     create(config, PolicyKind::Enterprise)
 }
 
+/// A personal orchestrator for an app that pairs devices: [`OrchestratorHandle::pairing`] and the `pair_` methods are the
+/// way, and the engine's. (Those of the other orchestrators pair too; this name says so.)
+pub fn create_orchestrator_with_pairing(config: OrchestratorConfig) -> OrchestratorHandle {
+    create(config, PolicyKind::Personal)
+}
+
 fn create(config: OrchestratorConfig, policy: PolicyKind) -> OrchestratorHandle {
     create_on(config, policy, |keypair, config| match config.sync_config.offline {
         true => Ok(None),

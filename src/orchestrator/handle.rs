@@ -8,9 +8,13 @@ use zeroize::Zeroizing;
 use super::blocking::block_on;
 use super::config::SyncCommand;
 use super::events::{EventStream, Filter, Subscription};
+use super::pairing::PairingManager;
 use crate::crdt::{Edit, EntityView};
-use crate::engine::{Call, Change, EntityEdit, Level, NotSynced, PeerStatus, Reply, Status, SyncEvent};
+use crate::engine::{
+    Call, Change, EntityEdit, Level, NotSynced, Offer, PeerStatus, Reply, Status, SyncEvent, TrustedPeer,
+};
 use crate::error::{Error, ErrorCode, Result};
+use crate::pairing::{PairingPeer, ShownCode, SyncCode};
 use crate::policy::{PolicyKind, SyncRole, recovery_words};
 use crate::types::{EntityId, EntityType, Hash, PeerId, VaultId};
 
@@ -25,6 +29,8 @@ pub(super) enum Request {
     Stop(oneshot::Sender<Result<()>>),
     /// For the engine.
     Call(Box<Call>, oneshot::Sender<Result<Reply>>),
+    /// For the engine; a failure is told as an event.
+    Queue(Box<Call>),
     /// Dial an address whose peer id is not known.
     Dial(String, oneshot::Sender<Result<()>>),
     /// Use these relays.
@@ -50,6 +56,10 @@ pub(super) struct Facts {
     pub addresses: Vec<String>,
     /// Why there is no engine's thread.
     pub failed: Option<Error>,
+    /// The pairing code that is shown.
+    pub code: Option<ShownCode>,
+    /// The members of the vault, but for this device.
+    pub members: Arc<Vec<TrustedPeer>>,
 }
 
 pub(super) struct Shared {
@@ -120,6 +130,7 @@ impl OrchestratorHandle {
             SyncCommand::ForceSync => call(Call::ForceSync(None)),
             SyncCommand::AddPeer(peer) => call(Call::AddPeer(peer, Vec::new())),
             SyncCommand::RemovePeer(peer) => call(Call::RemovePeer(peer)),
+            SyncCommand::PairDevice(code) => call(Call::PairJoin { code, addresses: Vec::new() }),
         };
         self.shared.requests.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
@@ -224,6 +235,59 @@ impl OrchestratorHandle {
             Reply::Vault(vault, brought) => Ok((vault, brought)),
             reply => unexpected(reply),
         }
+    }
+
+    // ---- pairing --------------------------------------------------------------------------------------------------
+
+    /// Shows a pairing code, or the one that is shown already. A new one takes the place of one that has ended:
+    /// [`SyncEvent::PairingCode`] tells of each.
+    pub async fn pair_offer(&self, offer: Offer) -> Result<ShownCode> {
+        match self.call(Call::PairOffer(offer)).await? {
+            Reply::PairingCode(shown) => Ok(*shown),
+            reply => unexpected(reply),
+        }
+    }
+
+    /// Waits for a device whose user typed the code; then both users compare the words.
+    pub async fn pair_wait(&self) -> Result<PairingPeer> {
+        self.pairing_peer(Call::PairWait).await
+    }
+
+    /// Joins by a code that another device shows; answers once both have proved that they know it. `addresses` may
+    /// say where that device is, each ending in `/p2p/` and its PeerId; without any it is looked for.
+    pub async fn pair_join(&self, code: SyncCode, addresses: Vec<String>) -> Result<PairingPeer> {
+        self.pairing_peer(Call::PairJoin { code, addresses }).await
+    }
+
+    async fn pairing_peer(&self, call: Call) -> Result<PairingPeer> {
+        match self.call(call).await? {
+            Reply::PairingPeer(peer) => Ok(*peer),
+            reply => unexpected(reply),
+        }
+    }
+
+    /// This device's user has compared the words. On the device that shows the code, `role` is what the other becomes.
+    /// Answers when both devices trust each other; fails with `rejected`, `aborted` or `timeout` where they do not.
+    pub async fn pair_confirm(&self, role: SyncRole) -> Result<PeerId> {
+        match self.call(Call::PairConfirm(role)).await? {
+            Reply::Paired(peer) => Ok(peer),
+            reply => unexpected(reply),
+        }
+    }
+
+    /// This device's user says no: the words differ, or it is not the device.
+    pub async fn pair_reject(&self) -> Result<()> {
+        self.call(Call::PairReject).await.map(drop)
+    }
+
+    /// Ends whatever pairing is under way.
+    pub async fn pair_cancel(&self) -> Result<()> {
+        self.call(Call::PairCancel).await.map(drop)
+    }
+
+    /// Lets pairing go on after `pairing_locked`.
+    pub async fn pair_unlock(&self) -> Result<()> {
+        self.call(Call::PairUnlock).await.map(drop)
     }
 
     // ---- writing --------------------------------------------------------------------------------------------------
@@ -450,8 +514,25 @@ impl OrchestratorHandle {
         self.shared.facts.lock().unwrap_or_else(PoisonError::into_inner).failed = Some(error);
     }
 
-    fn facts<T>(&self, read: impl FnOnce(&Facts) -> T) -> T {
+    pub(super) fn facts<T>(&self, read: impl FnOnce(&Facts) -> T) -> T {
         read(&self.shared.facts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Of vaults that this device makes.
+    pub(super) fn policy(&self) -> PolicyKind {
+        self.shared.policy
+    }
+
+    /// Asks the engine and does not wait; a failure is told as an event.
+    pub(super) fn queue(&self, call: Call) {
+        if self.shared.requests.try_send(Request::Queue(Box::new(call))).is_err() {
+            tracing::warn!("the engine takes no requests; a call of the pairing manager is lost");
+        }
+    }
+
+    /// Pairing as a few plain calls.
+    pub fn pairing(&self) -> PairingManager {
+        PairingManager::new(self.clone())
     }
 
     fn gone(&self) -> Error {

@@ -6,6 +6,7 @@ mod core;
 mod device;
 mod events;
 mod handle;
+mod pairing;
 mod recovery;
 mod runner;
 mod running;
@@ -15,11 +16,16 @@ mod store_driver;
 mod tabs;
 mod world;
 
+pub use crate::engine::TrustedPeer;
+pub use crate::pairing::SyncCode;
 pub use blocking::block_on;
 pub use config::{CloudConfig, GoogleDriveConfig, ICloudConfig, OrchestratorConfig, SyncCommand, SyncConfig};
-pub use device::{create_enterprise_orchestrator, create_on, create_personal_orchestrator};
+pub use device::{
+    create_enterprise_orchestrator, create_on, create_orchestrator_with_pairing, create_personal_orchestrator,
+};
 pub use events::{BlockingEvents, EVENT_CAPACITY, EventStream, Filter, Subscription, Update};
 pub use handle::{BackupStream, NewVault, OrchestratorHandle};
+pub use pairing::{DiscoveredPeerInfo, PairingManager};
 pub use runner::SyncOrchestrator;
 pub use store_driver::{StoreCommand, StoreDone, StoreEnd, StoreLink, drive_store, store_channel};
 #[cfg(feature = "text")]

@@ -35,6 +35,7 @@ impl<W: World> Running<'_, W> {
         };
         if let Some(network) = &mut self.network {
             network.pause();
+            network.set_pairing(false);
         }
         self.links.clear();
         for peer in std::mem::take(&mut self.online) {
@@ -74,6 +75,7 @@ impl<W: World> Running<'_, W> {
         }
         self.last_failure = Some((self.world.now().mono, backoff));
         self.tell_relayed();
+        self.tell_addresses();
         for call in self.standing.calls() {
             let id = self.call_id();
             self.input(Input::Call(id, call));
@@ -115,6 +117,10 @@ impl<W: World> Running<'_, W> {
                         | TransportEvent::LinkDown(_)
                         | TransportEvent::Frame(..)
                         | TransportEvent::Sent(..)
+                        | TransportEvent::PairingUp { .. }
+                        | TransportEvent::PairingFailed(..)
+                        | TransportEvent::NameplateClaimed(_)
+                        | TransportEvent::NameplateFound(..)
                         | TransportEvent::DialFailed(..) => {}
                         event => self.network_event(event),
                     }

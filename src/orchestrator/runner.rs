@@ -83,6 +83,7 @@ impl Request {
             }
             Request::Call(_, to) => answer(to, Err(error.clone())),
             Request::Entropy(to) => answer(to, Err(error.clone())),
+            Request::Queue(_) => tracing::warn!(%error, "a request failed that nobody waits for"),
         }
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Running<'a, W: World> {
     pub(super) outside: Vec<Output>,
     /// Who waits for the engine's answer.
     pub(super) calls: HashMap<CallId, oneshot::Sender<Result<Reply>>>,
+    /// Calls that nobody waits for, and whom they are about.
+    pub(super) queued: HashMap<CallId, Option<PeerId>>,
     pub(super) next_call: u64,
     /// The open links.
     pub(super) links: HashSet<LinkId>,
@@ -75,6 +77,7 @@ impl<'a, W: World> Running<'a, W> {
             network,
             outside,
             calls: HashMap::new(),
+            queued: HashMap::new(),
             next_call: 0,
             links: HashSet::new(),
             online: BTreeSet::new(),
@@ -93,6 +96,16 @@ impl<'a, W: World> Running<'a, W> {
         let now = self.world.now();
         if let Some(core) = &mut self.core {
             core.finds_members(now, self.standing.relayed, &mut self.outside);
+        }
+    }
+
+    /// Tells the engine where this device can be reached.
+    pub(super) fn tell_addresses(&mut self) {
+        let mut addresses = Vec::new();
+        self.app.note(|facts| addresses.clone_from(&facts.addresses));
+        let now = self.world.now();
+        if let Some(core) = &mut self.core {
+            core.set_addresses(now, addresses, &mut self.outside);
         }
     }
 
@@ -156,6 +169,13 @@ impl<'a, W: World> Running<'a, W> {
 
     fn request(&mut self, request: Request) {
         match request {
+            Request::Queue(call) => {
+                let id = self.call_id();
+                if self.queued.len() < MAX_CALLS {
+                    self.queued.insert(id, subject(&call));
+                }
+                self.input(Input::Call(id, *call));
+            }
             Request::Call(call, caller) => {
                 if self.calls.len() >= MAX_CALLS {
                     // Some may wait for a peer for ever, and whoever asked has given up.
@@ -234,6 +254,13 @@ impl<'a, W: World> Running<'a, W> {
                 self.standing.note_found(peer, &addresses);
                 self.input(Input::PeerFound(peer, addresses));
             }
+            TransportEvent::PairingUp { link, peer, initiator, .. } => {
+                self.links.insert(link);
+                self.input(Input::PairingUp { link, peer, initiator });
+            }
+            TransportEvent::PairingFailed(peer, why) => self.input(Input::PairingFailed(peer, why)),
+            TransportEvent::NameplateClaimed(number) => self.input(Input::NameplateClaimed(number)),
+            TransportEvent::NameplateFound(number, found) => self.input(Input::NameplateFound(number, found)),
             TransportEvent::DialFailed(peer, why) => self.input(Input::DialFailed(peer, why)),
             TransportEvent::AddressFailed(address, error) => {
                 self.app.emit(SyncEvent::Warning(error.code(), error.message().to_owned()));
@@ -244,6 +271,7 @@ impl<'a, W: World> Running<'a, W> {
             }
             TransportEvent::ListenEnded(address) => {
                 self.app.note(|facts| facts.addresses.retain(|other| *other != address));
+                self.tell_addresses();
                 self.app.emit(SyncEvent::ListenFailed(address, "it can no longer be reached here".to_owned()));
             }
             TransportEvent::Listening(address) => {
@@ -252,6 +280,7 @@ impl<'a, W: World> Running<'a, W> {
                         facts.addresses.push(address.clone());
                     }
                 });
+                self.tell_addresses();
                 self.app.emit(SyncEvent::Listening(address));
             }
             TransportEvent::ListenFailed(address, error) => {
@@ -280,9 +309,37 @@ impl<'a, W: World> Running<'a, W> {
                         Some(network) => network.dial(peer, addresses),
                         None => self.input(Input::DialFailed(peer, no_network().message().to_owned())),
                     },
+                    Output::Members(members) => self.app.note(|facts| facts.members = members),
+                    Output::PairingMode(on) => {
+                        if let Some(network) = &mut self.network {
+                            network.set_pairing(on);
+                        }
+                    }
+                    Output::Pair(peer, addresses) => {
+                        let network = self.network.as_mut().ok_or_else(no_network);
+                        if let Err(error) = network.and_then(|network| network.pair(peer, addresses)) {
+                            self.input(Input::PairingFailed(peer, error.message().to_owned()));
+                        }
+                    }
+                    Output::ClaimNameplate => {
+                        if let Some(network) = &mut self.network {
+                            network.claim_nameplate();
+                        }
+                    }
+                    Output::FindNameplate(number) => {
+                        let network = self.network.as_mut().ok_or_else(no_network);
+                        if let Err(error) = network.and_then(|network| network.find_nameplate(number)) {
+                            self.input(Input::NameplateFound(number, Err(error)));
+                        }
+                    }
                     Output::Reply(id, reply) => {
                         if let Some(caller) = self.calls.remove(&id) {
                             answer(caller, reply);
+                        } else if let (Some(peer), Err(error)) = (self.queued.remove(&id), reply) {
+                            self.emit(match peer {
+                                Some(peer) => SyncEvent::SyncError(peer, error.message().to_owned()),
+                                None => SyncEvent::PairingEnded(error.code(), error.message().to_owned()),
+                            });
                         }
                     }
                     Output::Emit(event) => self.emit(event),
@@ -301,6 +358,8 @@ impl<'a, W: World> Running<'a, W> {
             SyncEvent::PeerDisconnected(peer) => {
                 self.online.remove(peer);
             }
+            SyncEvent::PairingCode(shown) => self.app.note(|facts| facts.code = Some(shown.clone())),
+            SyncEvent::PairingEnded(..) | SyncEvent::PairingCompleted(_) => self.app.note(|facts| facts.code = None),
             SyncEvent::StorageFailed(code, text) => {
                 self.failure_told = true;
                 // From here on the engine only refuses.
@@ -311,6 +370,14 @@ impl<'a, W: World> Running<'a, W> {
             _ => {}
         }
         self.app.emit(event);
+    }
+}
+
+/// Whom a call is about.
+fn subject(call: &Call) -> Option<PeerId> {
+    match call {
+        Call::TrustPeer { peer, .. } | Call::RevokeTrust(peer) => Some(*peer),
+        _ => None,
     }
 }
 

@@ -1,18 +1,23 @@
 //! The relay's swarm and its limits.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use libp2p::core::upgrade;
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::{NetworkBehaviour, Swarm, SwarmEvent};
+use libp2p::request_response::{self, ProtocolSupport};
+use libp2p::swarm::{ConnectionId, NetworkBehaviour, Swarm, SwarmEvent};
 use libp2p::{
     Multiaddr, SwarmBuilder, Transport as _, connection_limits, identify, noise, ping, relay, tcp, websocket, yamux,
 };
 
+use super::nameplates::Nameplates;
 use crate::error::{Error, ErrorCode, Result};
-use crate::transport::p2p::{self, IDENTIFY_PROTOCOL, PING_SECONDS};
+use crate::platform::entropy;
+use crate::transport::p2p::{self, Answer, Ask, IDENTIFY_PROTOCOL, NAMEPLATE_PROTOCOL, NameplateCodec, PING_SECONDS};
 use crate::types::Keypair;
 
 /// How a relay is set up.
@@ -60,6 +65,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Streams of one connection: circuits, and some to spare.
 const MAX_STREAMS: usize = 128;
 
+/// Questions about nameplates under way on one connection.
+const MAX_ASKING: usize = 4;
+
 /// What a relay tells whoever runs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RelayEvent {
@@ -86,6 +94,7 @@ struct RelayBehaviour {
     relay: relay::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
+    nameplates: request_response::Behaviour<NameplateCodec>,
 }
 
 /// A running relay; it works while [`Relay::next`] is polled, within a tokio runtime with time and IO enabled.
@@ -94,6 +103,10 @@ pub struct Relay {
     addresses: Vec<Multiaddr>,
     /// Whether they were given; else they are those on which it listens.
     external: bool,
+    nameplates: Nameplates,
+    /// Where connections come from.
+    from: HashMap<ConnectionId, IpAddr>,
+    started: Instant,
 }
 
 impl std::fmt::Debug for Relay {
@@ -129,7 +142,14 @@ impl Relay {
                 .listen_on(parse(text)?)
                 .map_err(|error| Error::new(ErrorCode::Transport, format!("cannot listen on {text}: {error}")))?;
         }
-        let mut relay = Self { swarm, addresses: Vec::new(), external: !config.external.is_empty() };
+        let mut relay = Self {
+            swarm,
+            addresses: Vec::new(),
+            external: !config.external.is_empty(),
+            nameplates: Nameplates::new(entropy::bytes()?),
+            from: HashMap::new(),
+            started: Instant::now(),
+        };
         for text in &config.external {
             relay.reachable_at(parse(text)?);
         }
@@ -182,9 +202,40 @@ impl Relay {
                         return event;
                     }
                 }
+                SwarmEvent::Behaviour(RelayBehaviourEvent::Nameplates(event)) => self.on_nameplate(event),
+                SwarmEvent::ConnectionEstablished { connection_id, endpoint, .. } => {
+                    let ip = endpoint.get_remote_address().iter().find_map(|part| match part {
+                        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
+                        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
+                        _ => None,
+                    });
+                    self.from.extend(ip.map(|ip| (connection_id, ip)));
+                }
+                SwarmEvent::ConnectionClosed { connection_id, .. } => {
+                    self.from.remove(&connection_id);
+                }
                 _ => {}
             }
         }
+    }
+
+    fn on_nameplate(&mut self, event: request_response::Event<Ask, Answer>) {
+        let request_response::Event::Message {
+            peer,
+            connection_id,
+            message: request_response::Message::Request { request, channel, .. },
+        } = event
+        else {
+            return;
+        };
+        let now = self.started.elapsed().as_secs();
+        let from = self.from.get(&connection_id).copied();
+        let answer = match p2p::from_libp2p(&peer) {
+            Ok(peer) => self.nameplates.answer(now, peer, from, request),
+            Err(_) => Answer::Busy,
+        };
+        // A device that has gone needs no answer.
+        let _ = self.swarm.behaviour_mut().nameplates.send_response(channel, answer);
     }
 }
 
@@ -236,6 +287,12 @@ fn behaviour(key: &libp2p::identity::Keypair, config: &RelayConfig) -> RelayBeha
         relay: relay::Behaviour::new(key.public().to_peer_id(), relay),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(PING_SECONDS))),
+        nameplates: request_response::Behaviour::new(
+            [(NAMEPLATE_PROTOCOL, ProtocolSupport::Inbound)],
+            request_response::Config::default()
+                .with_request_timeout(Duration::from_secs(10))
+                .with_max_concurrent_streams(MAX_ASKING),
+        ),
     }
 }
 

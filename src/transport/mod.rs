@@ -8,7 +8,7 @@ pub mod memory;
 pub mod p2p;
 
 use crate::engine::{LinkId, Via};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::types::PeerId;
 
 /// What a transport tells.
@@ -25,6 +25,23 @@ pub enum TransportEvent {
         /// The way.
         via: Via,
     },
+    /// A pairing stream is open; its frames, its end and what is sent on it are told and asked for as a link's.
+    PairingUp {
+        /// Its number, of no other link or pairing.
+        link: LinkId,
+        /// The peer as the connection authenticated it.
+        peer: PeerId,
+        /// Whether this side opened the stream.
+        initiator: bool,
+        /// The way.
+        via: Via,
+    },
+    /// A pairing stream that was asked for could not be opened; why, for people.
+    PairingFailed(PeerId, String),
+    /// A relay names this device by this number now.
+    NameplateClaimed(u16),
+    /// Whom the relays name by this number, if anybody.
+    NameplateFound(u16, Result<Option<PeerId>>),
     /// The stream has ended.
     LinkDown(LinkId),
     /// One frame.
@@ -65,6 +82,25 @@ pub trait Transport {
     fn set_relays(&mut self, relays: &[String]) -> Result<()> {
         let _ = relays;
         Ok(())
+    }
+    /// Takes pairing streams of anybody, or no more; at the start none are taken.
+    fn set_pairing(&mut self, on: bool) {
+        let _ = on;
+    }
+    /// Opens a pairing stream with a peer: at these addresses, or wherever it was found. Answered by
+    /// [`TransportEvent::PairingUp`] or [`TransportEvent::PairingFailed`]. Fails where this network has none.
+    fn pair(&mut self, peer: PeerId, addresses: Vec<String>) -> Result<()> {
+        let _ = addresses;
+        Err(Error::new(ErrorCode::Unsupported, format!("this network cannot pair with {peer}")))
+    }
+    /// Asks a relay for a number that names this device; answered by [`TransportEvent::NameplateClaimed`], or not at
+    /// all where there is no relay or it has none.
+    fn claim_nameplate(&mut self) {}
+    /// Asks the relays whom they name by a number; answered by [`TransportEvent::NameplateFound`]. Fails where there is
+    /// no relay.
+    fn find_nameplate(&mut self, number: u16) -> Result<()> {
+        let _ = number;
+        Err(Error::new(ErrorCode::Unreachable, "a code with a relay's number needs a relay; name one"))
     }
     /// Cuts every link and refuses new ones until [`Transport::resume`].
     fn pause(&mut self);

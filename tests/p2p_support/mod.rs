@@ -233,7 +233,12 @@ impl Hostile {
     }
 
     pub async fn open_stream(&mut self) -> libp2p::Stream {
-        self.control.open_stream(self.target, PROTOCOL).await.unwrap()
+        self.try_open(PROTOCOL).await.unwrap()
+    }
+
+    /// `None` where the other side does not speak it.
+    pub async fn try_open(&mut self, protocol: libp2p::StreamProtocol) -> Option<libp2p::Stream> {
+        self.control.open_stream(self.target, protocol).await.ok()
     }
 }
 

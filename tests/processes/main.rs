@@ -11,6 +11,7 @@ mod lan;
 #[allow(dead_code)] // made for the transport's tests
 #[path = "../p2p_support/mod.rs"]
 mod p2p_support;
+mod pairing;
 #[cfg(feature = "relay")]
 mod relay;
 mod strangers;

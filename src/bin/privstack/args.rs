@@ -8,7 +8,7 @@ use privstack_sync::error::Error;
 use privstack_sync::types::{EntityId, EntityType, PeerId};
 
 use crate::export::Format;
-use crate::request::{Policy, Role};
+use crate::request::{Policy, Role, Spelling};
 
 /// Keeps a vault of notes, tasks and the like the same on all your devices, with no server that can read it.
 ///
@@ -61,6 +61,41 @@ pub enum Command {
     Join {
         /// The invite; `@FILE` reads it from a file, `-` from standard input.
         invite: String,
+    },
+    /// Pair two devices: without a code shows one, with a code joins the device that shows it.
+    ///
+    /// On both devices four words are shown and a question is asked; say yes only where the words are the same.
+    Pair {
+        /// The code or link that the other device shows.
+        code: Option<String>,
+        /// Say yes without asking: for scripts, and for whoever trusts the network.
+        #[arg(long)]
+        yes: bool,
+        /// Where a code is shown: what the other device may do.
+        #[arg(long, value_enum, default_value_t, conflicts_with = "code")]
+        role: Role,
+        /// Where a code is shown: how it is spelled [default: digits; in enterprise vaults letters].
+        #[arg(long, value_enum, conflicts_with = "code")]
+        spelling: Option<Spelling>,
+        /// Let pairing go on after too many wrong codes, and end.
+        #[arg(long, conflicts_with_all = ["code", "yes"])]
+        unlock: bool,
+        /// The name of a device that is made now.
+        #[arg(long, requires = "code")]
+        name: Option<String>,
+        /// The device that shows the code is at this multiaddress, which ends in /p2p/ and its PeerId (may be
+        /// repeated); else it is looked for.
+        #[arg(long, value_name = "MULTIADDR", requires = "code")]
+        peer: Vec<String>,
+        /// Listen on this multiaddress (may be repeated).
+        #[arg(long, value_name = "MULTIADDR")]
+        listen: Vec<String>,
+        /// Through the relay at this multiaddress, which ends in /p2p/ and its PeerId (may be repeated).
+        #[arg(long, value_name = "MULTIADDR")]
+        relay: Vec<String>,
+        /// Neither look for devices on the local network nor be found there.
+        #[arg(long)]
+        no_mdns: bool,
     },
     /// Stay on the network and keep in sync, until Ctrl-C.
     Run {

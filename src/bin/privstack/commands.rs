@@ -14,8 +14,8 @@ use crate::client::{Client, Connection, connect};
 use crate::field_op::{FieldOp, looks_like_field_op};
 use crate::local::{Network, Options};
 use crate::output::{Progress, json as print_json, line, note};
-use crate::request::{Policy, Role, for_each_entity};
-use crate::{backup, export, files, import, interrupt, recovery, run, show};
+use crate::request::{Policy, for_each_entity};
+use crate::{backup, export, files, import, interrupt, pair, recovery, run, show};
 
 /// Bytes of an invite.
 const MAX_INVITE_BYTES: u64 = 1 << 20;
@@ -54,6 +54,10 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
             let network = Network { listen: Vec::new(), relays: relay.clone(), no_mdns: *no_mdns };
             Options { name: None, network: Some(network) }
         }
+        Command::Pair { listen, relay, no_mdns, name, .. } => {
+            let network = Network { listen: listen.clone(), relays: relay.clone(), no_mdns: *no_mdns };
+            Options { name: name.clone(), network: Some(network) }
+        }
         _ => Options::default(),
     };
     // Words first: what is wrong with them is told before a folder is made.
@@ -72,12 +76,7 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Init { name, policy, recovery_file } => session.init(&name, policy, recovery_file.as_deref()),
         Command::Id { .. } => session.show(json!({ "cmd": "id" }), |answer| line(text(answer, "peer_id"))),
         Command::Invite { peer, role } => {
-            let role = match role {
-                Role::Admin => "admin",
-                Role::Member => "member",
-                Role::ReadOnly => "read_only",
-            };
-            let request = json!({ "cmd": "invite", "peer": peer.to_string(), "role": role });
+            let request = json!({ "cmd": "invite", "peer": peer.to_string(), "role": role.as_str() });
             session.show(request, |answer| line(text(answer, "invite")))
         }
         Command::Join { invite } => {
@@ -89,6 +88,11 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
                     Some(count) => line(&format!("{count} entities of this device came along")),
                 }
             })
+        }
+        Command::Pair { unlock: true, .. } => session.show(json!({ "cmd": "pair_unlock" }), |_| Ok(())),
+        Command::Pair { code, yes, role, spelling, peer, .. } => {
+            let words = pair::Words { code, yes, role, spelling, peers: peer };
+            pair::pair(&mut session.client, words, session.json).map_err(Failure::from)
         }
         Command::Sync { peer, timeout, .. } => session.sync(&peer, timeout),
         Command::Put { .. } => session.show(put.unwrap_or_default(), |answer| {
@@ -121,7 +125,14 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
 /// Whether a command is there to make a device where there is none; of the others a folder that is missing is a slip of
 /// the pen.
 fn makes_a_folder(command: &Command) -> bool {
-    matches!(command, Command::Init { .. } | Command::Id { .. } | Command::Join { .. } | Command::RestoreBackup { .. })
+    matches!(
+        command,
+        Command::Init { .. }
+            | Command::Id { .. }
+            | Command::Join { .. }
+            | Command::Pair { code: Some(_), .. }
+            | Command::RestoreBackup { .. }
+    )
 }
 
 fn text<'a>(json: &'a Json, name: &str) -> &'a str {

@@ -15,6 +15,7 @@ mod local;
 mod markdown;
 mod names;
 mod output;
+mod pair;
 mod recovery;
 mod reply;
 mod request;

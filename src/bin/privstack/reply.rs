@@ -3,6 +3,7 @@
 use privstack_sync::crdt::{EntityView, FieldValue, Mark};
 use privstack_sync::engine::{Change, NotSynced, PeerStatus, Reply, Status, SyncEvent};
 use privstack_sync::error::{Error, ErrorCode};
+use privstack_sync::pairing::{PairingPeer, ShownCode};
 use privstack_sync::policy::SyncRole;
 use privstack_sync::types::{EntityId, FieldKind};
 use serde_json::{Map, Value as Json, json};
@@ -19,6 +20,14 @@ pub fn reply_to_json(reply: &Reply) -> Json {
         // No command asks for what only tabs of a page work with.
         Reply::Tab(_) | Reply::TabSaved(_) | Reply::States(_) => json!({}),
         Reply::Invite(invite) => json!({ "invite": invite }),
+        Reply::PairingCode(shown) => code_to_json(shown),
+        Reply::PairingPeer(peer) => pairing_peer_to_json(peer),
+        Reply::Paired(peer) => json!({ "peer": peer.to_string() }),
+        Reply::PairingState(state) => json!({
+            "shown": state.shown.as_ref().map(code_to_json),
+            "found": state.peer.as_ref().map(pairing_peer_to_json),
+            "paired": state.paired.map(|peer| peer.to_string()),
+        }),
         Reply::Written(ids) => json!({ "entities": ids_to_json(ids) }),
         Reply::Entities(views) => json!({ "entities": views.iter().map(view_to_json).collect::<Vec<_>>() }),
         Reply::History(changes) => json!({ "changes": changes.iter().map(change_to_json).collect::<Vec<_>>() }),
@@ -32,6 +41,23 @@ pub fn reply_to_json(reply: &Reply) -> Json {
             "next": next.as_ref().map(|next| to_base64(next)),
         }),
     }
+}
+
+fn code_to_json(shown: &ShownCode) -> Json {
+    json!({ "code": *shown.code.shown(), "uri": *shown.link.shown(), "expires_at": shown.expires_at })
+}
+
+fn pairing_peer_to_json(peer: &PairingPeer) -> Json {
+    json!({
+        "peer": peer.peer.to_string(), "name": peer.about.device_name, "platform": peer.about.platform,
+        "words": peer.words, "joining": peer.joining,
+    })
+}
+
+/// An object with the name of its event in front.
+fn named(event: &str, mut json: Json) -> Json {
+    json["event"] = event.into();
+    json
 }
 
 fn ids_to_json(ids: &[EntityId]) -> Vec<String> {
@@ -192,6 +218,11 @@ pub fn event_to_json(event: &SyncEvent) -> Option<Json> {
         }
         SyncEvent::EntitiesUpdated(ids) => json!({ "event": "entities_updated", "entities": ids_to_json(ids) }),
         SyncEvent::PairingCompleted(peer) => json!({ "event": "pairing_completed", "peer": peer.to_string() }),
+        SyncEvent::PairingCode(shown) => named("pairing_code", code_to_json(shown)),
+        SyncEvent::PairingFound(peer) => named("pairing_found", pairing_peer_to_json(peer)),
+        SyncEvent::PairingEnded(code, message) => {
+            json!({ "event": "pairing_ended", "code": code.as_str(), "message": message })
+        }
         SyncEvent::StorageFailed(code, message) => {
             json!({ "event": "storage_failed", "code": code.as_str(), "message": message })
         }

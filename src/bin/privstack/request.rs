@@ -5,8 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use privstack_sync::crdt::Edit;
-use privstack_sync::engine::{Call, EntityEdit, Level, Reply, Status};
+use privstack_sync::engine::{Call, EntityEdit, Level, Offer, Reply, Status};
 use privstack_sync::error::{Error, ErrorCode, Result};
+use privstack_sync::pairing::CodeKind;
 use privstack_sync::policy::{PolicyKind, SyncRole, parse_recovery_words};
 use privstack_sync::types::{EntityId, EntityType, FieldName, PeerId};
 use serde::{Deserialize, Deserializer};
@@ -45,6 +46,35 @@ pub enum Role {
     ReadOnly,
 }
 
+impl Role {
+    fn as_sync_role(self) -> SyncRole {
+        match self {
+            Role::Admin => SyncRole::Admin,
+            Role::Member => SyncRole::Member,
+            Role::ReadOnly => SyncRole::ReadOnly,
+        }
+    }
+
+    /// As requests have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+            Role::Member => "member",
+            Role::ReadOnly => "read_only",
+        }
+    }
+}
+
+/// A spelling of pairing codes as it is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Spelling {
+    /// Six digits.
+    Digits,
+    /// Eight letters and digits.
+    Letters,
+}
+
 /// A kind of policy as it is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -64,6 +94,14 @@ enum Request {
     Init { name: String, policy: Option<Policy>, recovery_words: Option<String> },
     Invite { peer: Text<PeerId>, role: Option<Role>, addresses: Option<Vec<String>> },
     Join { invite: String },
+    PairOffer { kind: Option<Spelling>, ttl: Option<u64>, renew: Option<bool> },
+    PairWait {},
+    PairJoin { code: String, addresses: Option<Vec<String>>, wait: Option<bool> },
+    PairConfirm { role: Option<Role>, wait: Option<bool> },
+    PairState {},
+    PairReject {},
+    PairCancel {},
+    PairUnlock {},
     Put { r#type: EntityType, entity: Option<Text<EntityId>>, ops: Option<Vec<Json>>, changes: Option<Vec<Change>> },
     Get { entity: Option<Text<EntityId>>, entities: Option<Vec<Text<EntityId>>>, r#type: Option<EntityType> },
     Ls { r#type: Option<EntityType>, after: Option<(EntityType, Text<EntityId>)>, limit: Option<usize> },
@@ -96,6 +134,9 @@ struct Change {
     ops: Vec<Json>,
 }
 
+/// How long a pairing has to refuse before it is taken to have begun.
+const BEGIN_LIMIT: Duration = Duration::from_millis(200);
+
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum SettledLevel {
@@ -105,7 +146,10 @@ enum SettledLevel {
 
 /// Whether the answer may take as long as other devices do, so that later requests should not wait for it.
 pub fn may_wait(request: &Map<String, Json>) -> bool {
-    matches!(request.get("cmd").and_then(Json::as_str), Some("sync" | "settled" | "import" | "export" | "backup"))
+    matches!(
+        request.get("cmd").and_then(Json::as_str),
+        Some("sync" | "settled" | "import" | "export" | "backup" | "pair_wait" | "pair_join" | "pair_confirm")
+    )
 }
 
 /// Carries a request out and answers with what stands under `"ok"`.
@@ -119,13 +163,32 @@ pub fn perform(engine: &dyn Engine, request: Map<String, Json>) -> Result<Json> 
         }
         Request::Invite { peer, role, addresses } => Call::Invite {
             peer: peer.0,
-            role: match role.unwrap_or_default() {
-                Role::Admin => SyncRole::Admin,
-                Role::Member => SyncRole::Member,
-                Role::ReadOnly => SyncRole::ReadOnly,
-            },
+            role: role.unwrap_or_default().as_sync_role(),
             addresses: addresses.unwrap_or_else(|| engine.addresses()),
         },
+        Request::PairOffer { kind, ttl, renew } => Call::PairOffer(Offer {
+            kind: kind.map(|kind| match kind {
+                Spelling::Digits => CodeKind::Digits,
+                Spelling::Letters => CodeKind::Letters,
+            }),
+            ttl,
+            renew,
+            addresses: Vec::new(),
+            code: None,
+        }),
+        Request::PairWait {} => Call::PairWait,
+        Request::PairJoin { code, addresses, wait } => {
+            let code = Zeroizing::new(code);
+            let call = Call::PairJoin { code: code.parse()?, addresses: addresses.unwrap_or_default() };
+            return begin(engine, call, wait);
+        }
+        Request::PairConfirm { role, wait } => {
+            return begin(engine, Call::PairConfirm(role.unwrap_or_default().as_sync_role()), wait);
+        }
+        Request::PairState {} => Call::PairState,
+        Request::PairReject {} => Call::PairReject,
+        Request::PairCancel {} => Call::PairCancel,
+        Request::PairUnlock {} => Call::PairUnlock,
         Request::Join { invite } => Call::Join(invite.trim().to_owned()),
         Request::Put { r#type, entity, ops, changes } => Call::Write {
             entity_type: r#type,
@@ -189,6 +252,16 @@ pub fn perform(engine: &dyn Engine, request: Map<String, Json>) -> Result<Json> 
         }
     };
     Ok(reply_to_json(&engine.call(call, None)?))
+}
+
+/// Asks what another device must answer; without `wait` only whether it could begin, for whoever looks by `pair_state`.
+fn begin(engine: &dyn Engine, call: Call, wait: Option<bool>) -> Result<Json> {
+    let limit = (wait == Some(false)).then_some(BEGIN_LIMIT);
+    match engine.call(call, limit) {
+        Ok(reply) => Ok(reply_to_json(&reply)),
+        Err(error) if limit.is_some() && error.code() == ErrorCode::Timeout => Ok(json!({})),
+        Err(error) => Err(error),
+    }
 }
 
 /// A number of seconds as a duration.

@@ -96,7 +96,8 @@ fn print_event(event: &SyncEvent) {
         SyncEvent::SyncCompleted(peer) => say(&format!("in sync with {peer}")),
         SyncEvent::SyncError(peer, message) => say(&format!("{peer}: {}", output::clean(message))),
         SyncEvent::EntitiesUpdated(ids) => say(&format!("{} entities changed", ids.len())),
-        SyncEvent::PairingCompleted(peer) => say(&format!("signed in {peer}")),
+        SyncEvent::PairingEnded(_, message) => output::note(&format!("privstack: {}", output::clean(message))),
+        SyncEvent::PairingCompleted(peer) => say(&format!("paired with {peer}")),
         SyncEvent::StorageFailed(_, message) | SyncEvent::Warning(_, message) => {
             output::note(&format!("privstack: {}", output::clean(message)))
         }

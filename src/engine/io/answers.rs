@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Via;
 use crate::crdt::EntityView;
 use crate::engine::tabs::{States, TabOpened, TabSaved};
+use crate::pairing::{PairingPeer, ShownCode};
 use crate::policy::SyncRole;
 use crate::types::{EntityId, EntityType, Hash, HybridTimestamp, PeerId, VaultId, VectorClock};
 
@@ -25,6 +26,14 @@ pub enum Reply {
     States(Box<States>),
     /// An invite: text to hand to the invited device.
     Invite(String),
+    /// The pairing code that is shown now.
+    PairingCode(Box<ShownCode>),
+    /// The other device of a pairing, and the words that both screens must show alike.
+    PairingPeer(Box<PairingPeer>),
+    /// Both devices trust each other.
+    Paired(PeerId),
+    /// How far pairing is.
+    PairingState(Box<PairingState>),
     /// The ids written, in the order of the changes.
     Written(Vec<EntityId>),
     /// Entities.
@@ -154,6 +163,30 @@ pub struct PeerStatus {
     pub behind: u64,
     /// Commits that this device holds and it lacks, as far as known.
     pub ahead: u64,
+}
+
+/// How far pairing is, for those who would rather ask than listen.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct PairingState {
+    /// The code to show now.
+    pub shown: Option<ShownCode>,
+    /// The other device, once the keys are confirmed.
+    pub peer: Option<PairingPeer>,
+    /// The device of the last pairing, once both trust each other.
+    pub paired: Option<PeerId>,
+}
+
+/// A member of the vault, as [`Output::Members`](super::Output::Members) tells of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrustedPeer {
+    /// The device.
+    pub peer_id: PeerId,
+    /// Its name.
+    pub device_name: String,
+    /// Its role.
+    pub role: SyncRole,
+    /// When it was signed in, by the clock of the device that did.
+    pub trusted_at: HybridTimestamp,
 }
 
 /// Why something is not in sync with a peer (README.md has the table).

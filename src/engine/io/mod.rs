@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::tabs::{Changed, TabId, TabWrite};
 use crate::crdt::Edit;
 use crate::error::{Error, ErrorCode, Result};
+use crate::pairing::{CodeKind, PairingPeer, ShownCode, SyncCode};
 use crate::policy::{PolicyKind, SyncRole};
 use crate::store::{Read, Rows, WriteBatch};
 use crate::types::{EntityId, EntityType, Instant, LogId, PeerId};
@@ -73,6 +74,21 @@ pub enum Input {
     PeerFound(PeerId, Vec<String>),
     /// A dial ended without a link.
     DialFailed(PeerId, String),
+    /// A pairing stream is open; its frames and its end are told as a link's.
+    PairingUp {
+        /// Its number, of no link.
+        link: LinkId,
+        /// The peer as the connection authenticated it.
+        peer: PeerId,
+        /// Whether this side opened it.
+        initiator: bool,
+    },
+    /// A pairing stream that was asked for could not be opened.
+    PairingFailed(PeerId, String),
+    /// A relay names this device by this number now.
+    NameplateClaimed(u16),
+    /// Whom the relays name by this number, if anybody.
+    NameplateFound(u16, Result<Option<PeerId>>),
     /// A write batch is on disk, or is not and never will be.
     Written(Ticket, Result<()>),
     /// Rows that were asked for.
@@ -94,6 +110,16 @@ pub enum Output {
     HangUp(LinkId, Error),
     /// Connect to a peer: at these addresses, or wherever else it is known to be.
     Dial(PeerId, Vec<String>),
+    /// Take pairing streams of anybody, or no more.
+    PairingMode(bool),
+    /// Open a pairing stream with a peer: at these addresses, or wherever else it is known to be.
+    Pair(PeerId, Vec<String>),
+    /// Let a relay name this device by a number.
+    ClaimNameplate,
+    /// Ask the relays whom they name by this number.
+    FindNameplate(u16),
+    /// The members of the vault, but for this device, are these now.
+    Members(Arc<Vec<TrustedPeer>>),
     /// Answer a call.
     Reply(CallId, Result<Reply>),
     /// Tell the app.
@@ -139,6 +165,42 @@ pub enum Call {
     },
     /// Join a vault by an invite that names this device.
     Join(String),
+    /// Show a pairing code; answers [`Reply::PairingCode`]. [`SyncEvent::PairingCode`] tells of each new one.
+    PairOffer(Offer),
+    /// Join by a pairing code; answers [`Reply::PairingPeer`] once the keys are confirmed.
+    PairJoin {
+        /// What the user typed.
+        code: SyncCode,
+        /// The device that shows it is one of those at these multiaddresses, which end in `/p2p/` and its PeerId; none:
+        /// any that is found.
+        addresses: Vec<String>,
+    },
+    /// The device that typed the code shown here; answers [`Reply::PairingPeer`] once the keys are confirmed.
+    PairWait,
+    /// This device's user has compared the words and confirms; where this device shows the code, the other gets this
+    /// role. Answers [`Reply::Paired`] when both devices trust each other.
+    PairConfirm(SyncRole),
+    /// How far pairing is; answers [`Reply::PairingState`]. Fails with the reason where it has ended without trust.
+    PairState,
+    /// This device's user says no.
+    PairReject,
+    /// This device's user gives up.
+    PairCancel,
+    /// Pairing may go on after too many wrong codes.
+    PairUnlock,
+    /// Whether this is the code that is shown now; counts as a try. Fails with `code_mismatch` if not.
+    PairVerify(SyncCode),
+    /// Make a device of which the app knows the PeerId a Member.
+    TrustPeer {
+        /// The device.
+        peer: PeerId,
+        /// Its name.
+        name: String,
+        /// Where it can be reached.
+        addresses: Vec<String>,
+    },
+    /// Take that back.
+    RevokeTrust(PeerId),
     /// Write entities of one type: one commit, all or none, answered when it is on disk.
     Write {
         /// The type.
@@ -241,6 +303,21 @@ pub enum Call {
     },
 }
 
+/// How a pairing code is shown; what is `None` is as the vault's rules and the defaults have it.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Offer {
+    /// How codes are spelled.
+    pub kind: Option<CodeKind>,
+    /// Seconds that one is valid, 10 to 600; 120 by default.
+    pub ttl: Option<u64>,
+    /// Show a new code when one ends; `true` by default.
+    pub renew: Option<bool>,
+    /// What the link says of where this device can be reached; none: what is known of it.
+    pub addresses: Vec<String>,
+    /// The first code, where it was made already.
+    pub code: Option<SyncCode>,
+}
+
 /// How far a write has come.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Level {
@@ -284,8 +361,14 @@ pub enum SyncEvent {
     Changed(Arc<Changed>),
     /// This device is in another vault now: replicas start anew.
     VaultChanged,
-    /// A device was signed in.
+    /// A device was signed in, or this one was.
     PairingCompleted(PeerId),
+    /// This pairing code is to be shown now.
+    PairingCode(ShownCode),
+    /// The other device of a pairing has the key: show its name, its kind and the words, and ask the user.
+    PairingFound(PairingPeer),
+    /// A pairing has ended without trust.
+    PairingEnded(ErrorCode, String),
     /// The store failed: nothing since the last answer is saved; the engine opens it again.
     StorageFailed(ErrorCode, String),
     /// A stored block does not read back as it was written; it is fetched again from peers.

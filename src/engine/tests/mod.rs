@@ -1,6 +1,7 @@
 //! The engine by itself: a few devices in one test, each with a store in memory, and frames that go where the test says.
 
 mod first_vault;
+mod pairing;
 mod reading;
 mod reasons;
 mod refusing;
@@ -98,7 +99,14 @@ impl Device {
                     }
                     Output::HangUp(link, error) => self.hung_up.push((link, error)),
                     Output::Reply(call, reply) => drop(self.replies.insert(call, reply)),
-                    Output::Dial(..) | Output::Emit(_) | Output::WakeAt(_) => {}
+                    Output::Dial(..)
+                    | Output::PairingMode(_)
+                    | Output::Pair(..)
+                    | Output::ClaimNameplate
+                    | Output::FindNameplate(_)
+                    | Output::Members(_)
+                    | Output::Emit(_)
+                    | Output::WakeAt(_) => {}
                 }
             }
         }

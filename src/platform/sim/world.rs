@@ -336,6 +336,12 @@ impl World {
                 self.say_with(|| format!("{d} dials {peer:?}"));
                 self.dial(d, peer);
             }
+            // Nobody pairs in the simulation: `crate::pairing` has a world of its own.
+            Output::PairingMode(_)
+            | Output::Pair(..)
+            | Output::ClaimNameplate
+            | Output::FindNameplate(_)
+            | Output::Members(_) => {}
             Output::Reply(call, reply) => self.reply(d, call, reply),
             Output::Emit(event) => {
                 self.say_with(|| format!("{d} tells {event:?}"));

@@ -1,10 +1,12 @@
-//! What runs on every connection: session streams, identify, ping; and the platform's discovery beside it.
+//! What runs on every connection: session and pairing streams, identify, ping, questions to relays; and the platform's discovery beside it.
 
 use std::time::Duration;
 
+use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{Multiaddr, identify, identity, ping, relay};
 
+use super::nameplates::{NAMEPLATE_PROTOCOL, NameplateCodec};
 use super::streams::Streams;
 use super::{IDENTIFY_PROTOCOL, PING_SECONDS};
 
@@ -23,6 +25,7 @@ pub struct Behaviour<D: NetworkBehaviour> {
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) relay: relay::client::Behaviour,
+    pub(super) nameplates: request_response::Behaviour<NameplateCodec>,
     pub(super) discovery: D,
 }
 
@@ -39,6 +42,11 @@ impl<D: NetworkBehaviour> Behaviour<D> {
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
             relay,
+            // Asks only: devices hold no nameplates.
+            nameplates: request_response::Behaviour::new(
+                [(NAMEPLATE_PROTOCOL, ProtocolSupport::Outbound)],
+                request_response::Config::default().with_request_timeout(Duration::from_secs(10)),
+            ),
             discovery,
         }
     }

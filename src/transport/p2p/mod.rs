@@ -10,6 +10,8 @@ mod config;
 mod identity;
 mod link;
 mod links;
+mod nameplates;
+mod pairing;
 mod pausing;
 mod relays;
 mod streams;
@@ -18,10 +20,13 @@ mod swarm;
 pub use behaviour::{Behaviour, Discovery};
 pub use config::P2pConfig;
 pub use identity::{from_libp2p, keypair, to_libp2p};
+pub use nameplates::{Answer, Ask, NAMEPLATE_PROTOCOL, NameplateCodec};
 pub use swarm::{P2pTransport, Sleep};
 
 /// The name of the protocol, version 1 of how a stream is opened and framed; what the frames say is negotiated in them.
 pub const PROTOCOL: libp2p::StreamProtocol = libp2p::StreamProtocol::new("/privstack/sync/1.0.0");
+/// The same for pairing (PROTOCOL.md section 12); taken in pairing mode only.
+pub const PAIRING_PROTOCOL: libp2p::StreamProtocol = libp2p::StreamProtocol::new("/privstack/pair/1");
 /// What `identify` tells of this protocol family.
 pub const IDENTIFY_PROTOCOL: &str = "/privstack/1.0.0";
 /// A connection without a session stream is closed after so many seconds.

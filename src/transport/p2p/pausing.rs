@@ -16,9 +16,10 @@ impl<D: Discovery> P2pTransport<D> {
         let mut limit = (self.sleep)(Duration::from_secs(REST_SECONDS.into()));
         self.swarm.behaviour_mut().streams.set_paused(true);
         self.links.hang_up_all();
+        self.pairings.hang_up_all();
         poll_fn(|cx| {
             while self.poll_event(cx).is_ready() {}
-            if self.links.is_empty() && !self.paused {
+            if self.links.is_empty() && self.pairings.is_empty() && !self.paused {
                 self.pause_now();
                 while self.poll_event(cx).is_ready() {}
             }
@@ -37,6 +38,7 @@ impl<D: Discovery> P2pTransport<D> {
     pub(super) fn pause_soon(&mut self) {
         self.take_no_more();
         self.links.hang_up_all();
+        self.pairings.hang_up_all();
         self.resting = Some(REST_SECONDS);
     }
 
@@ -51,7 +53,7 @@ impl<D: Discovery> P2pTransport<D> {
     }
 
     pub(super) fn cut_when_sent(&mut self) {
-        if self.resting.is_some() && self.links.is_empty() {
+        if self.resting.is_some() && self.links.is_empty() && self.pairings.is_empty() {
             self.cut();
         }
     }
@@ -77,6 +79,7 @@ impl<D: Discovery> P2pTransport<D> {
     fn cut(&mut self) {
         self.resting = None;
         self.links.clear();
+        self.pairings.clear();
         for id in self.connections.keys() {
             self.swarm.close_connection(*id);
         }

@@ -86,6 +86,13 @@ impl Relays {
         self.relays.iter().map(circuit)
     }
 
+    /// The relays, those at which a place is held first.
+    pub fn peers(&self) -> Vec<libp2p::PeerId> {
+        let mut relays: Vec<&Relay> = self.relays.iter().collect();
+        relays.sort_by_key(|relay| !matches!(relay.state, State::Held(..)));
+        relays.into_iter().map(|relay| relay.peer).collect()
+    }
+
     /// Whether some relay is to be asked later.
     pub fn is_waiting(&self) -> bool {
         self.relays.iter().any(|relay| matches!(relay.state, State::Waiting(_)))

@@ -1,4 +1,6 @@
-//! The libp2p behaviour that opens and takes session streams, and bounds connections.
+//! The libp2p behaviour that opens and takes session and pairing streams, and bounds connections.
+//!
+//! Pairing streams are taken in pairing mode only: at other times the protocol is not even offered.
 //!
 //! Unlike `libp2p-stream` it says on which connection a stream runs, opens one on a connection of our choice, and drops
 //! no inbound stream for lack of room.
@@ -6,9 +8,12 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use libp2p::core::upgrade::ReadyUpgrade;
+use libp2p::core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo};
 use libp2p::core::{Endpoint, transport::PortUse};
 use libp2p::swarm::handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound};
 use libp2p::swarm::{
@@ -18,7 +23,7 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
-use super::{PROTOCOL, identity};
+use super::{PAIRING_PROTOCOL, PROTOCOL, identity};
 
 /// Connections in all.
 const MAX_CONNECTIONS: usize = 256;
@@ -29,15 +34,67 @@ const MAX_PENDING_INBOUND: usize = 32;
 /// Connections with one peer.
 const MAX_PER_PEER: usize = 8;
 
+/// What a stream is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sort {
+    /// A session of two members.
+    Session,
+    /// A pairing with a stranger.
+    Pairing,
+}
+
+impl Sort {
+    fn protocol(self) -> StreamProtocol {
+        match self {
+            Sort::Session => PROTOCOL,
+            Sort::Pairing => PAIRING_PROTOCOL,
+        }
+    }
+}
+
 /// What happened to a stream.
 #[derive(Debug)]
 pub enum StreamEvent {
     /// The peer opened one.
-    Inbound(Stream),
+    Inbound(Sort, Stream),
     /// The one we asked for is open.
-    Outbound(Stream),
+    Outbound(Sort, Stream),
     /// The one we asked for could not be opened; why, for people.
-    Refused(String),
+    Refused(Sort, String),
+}
+
+/// The sorts that are taken, or the one that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Offered([Option<Sort>; 2]);
+
+impl UpgradeInfo for Offered {
+    type Info = StreamProtocol;
+    type InfoIter =
+        std::iter::Map<std::iter::Flatten<std::array::IntoIter<Option<Sort>, 2>>, fn(Sort) -> StreamProtocol>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        self.0.into_iter().flatten().map(Sort::protocol)
+    }
+}
+
+impl<C> InboundUpgrade<C> for Offered {
+    type Output = (Sort, C);
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Infallible>>;
+
+    fn upgrade_inbound(self, stream: C, name: StreamProtocol) -> Self::Future {
+        ready(Ok((if name == PAIRING_PROTOCOL { Sort::Pairing } else { Sort::Session }, stream)))
+    }
+}
+
+impl<C> OutboundUpgrade<C> for Offered {
+    type Output = C;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Infallible>>;
+
+    fn upgrade_outbound(self, stream: C, _: StreamProtocol) -> Self::Future {
+        ready(Ok(stream))
+    }
 }
 
 /// Why a connection was not taken.
@@ -58,14 +115,21 @@ pub struct Streams {
     paused: bool,
     pending_inbound: HashSet<ConnectionId>,
     established: HashMap<ConnectionId, (PeerId, bool)>,
-    out: VecDeque<ToSwarm<(PeerId, ConnectionId, StreamEvent), ()>>,
+    /// Whether pairing streams are taken; the connections' parts look at it.
+    pairing: Arc<AtomicBool>,
+    out: VecDeque<ToSwarm<(PeerId, ConnectionId, StreamEvent), Sort>>,
 }
 
 impl Streams {
-    /// Opens a session stream on a connection; answered by `Outbound` or `Refused`, or by the connection's end.
-    pub fn open(&mut self, peer: PeerId, connection: ConnectionId) {
+    /// Opens a stream on a connection; answered by `Outbound` or `Refused`, or by the connection's end.
+    pub fn open(&mut self, peer: PeerId, connection: ConnectionId, sort: Sort) {
         let handler = NotifyHandler::One(connection);
-        self.out.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: () });
+        self.out.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: sort });
+    }
+
+    /// Takes pairing streams, or no more.
+    pub fn set_pairing(&mut self, on: bool) {
+        self.pairing.store(on, Ordering::Relaxed);
     }
 
     /// While paused no connection is taken or made.
@@ -92,7 +156,7 @@ impl Streams {
             return deny("too many connections");
         }
         // Counted from here on: `FromSwarm::ConnectionClosed` comes only for connections that were established.
-        Ok(Handler::default())
+        Ok(Handler { pairing: self.pairing.clone(), wanted: [None; 2], out: VecDeque::new() })
     }
 }
 
@@ -163,63 +227,72 @@ impl NetworkBehaviour for Streams {
 }
 
 /// One connection's part of it.
-#[derive(Default)]
 pub struct Handler {
-    wanted: bool,
+    pairing: Arc<AtomicBool>,
+    /// One of each sort at most.
+    wanted: [Option<Sort>; 2],
     out: VecDeque<StreamEvent>,
 }
 
 impl ConnectionHandler for Handler {
-    type FromBehaviour = ();
+    type FromBehaviour = Sort;
     type ToBehaviour = StreamEvent;
-    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
-    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundProtocol = Offered;
+    type OutboundProtocol = Offered;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = ();
+    type OutboundOpenInfo = Sort;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
-        SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ())
+        let pairing = self.pairing.load(Ordering::Relaxed).then_some(Sort::Pairing);
+        SubstreamProtocol::new(Offered([Some(Sort::Session), pairing]), ())
     }
 
     fn poll(
         &mut self,
         _: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Self::ToBehaviour>> {
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Sort, Self::ToBehaviour>> {
         if let Some(event) = self.out.pop_front() {
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event));
         }
-        if std::mem::take(&mut self.wanted) {
-            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ());
+        if let Some(sort) = self.wanted.iter_mut().find_map(Option::take) {
+            let protocol = SubstreamProtocol::new(Offered([Some(sort), None]), sort);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
         Poll::Pending
     }
 
-    fn on_behaviour_event(&mut self, (): ()) {
-        self.wanted = true;
+    fn on_behaviour_event(&mut self, sort: Sort) {
+        if !self.wanted.contains(&Some(sort))
+            && let Some(place) = self.wanted.iter_mut().find(|place| place.is_none())
+        {
+            *place = Some(sort);
+        }
     }
 
-    fn on_connection_event(&mut self, event: ConnectionEvent<Self::InboundProtocol, Self::OutboundProtocol>) {
+    fn on_connection_event(&mut self, event: ConnectionEvent<Self::InboundProtocol, Self::OutboundProtocol, (), Sort>) {
         match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (sort, stream), .. }) => {
                 // Of several from one peer the last counts: dropping the others here bounds the queue.
-                self.out.retain(|event| !matches!(event, StreamEvent::Inbound(_)));
-                self.out.push_back(StreamEvent::Inbound(stream));
+                self.out.retain(|event| !matches!(event, StreamEvent::Inbound(other, _) if *other == sort));
+                self.out.push_back(StreamEvent::Inbound(sort, stream));
             }
-            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, .. }) => {
-                self.out.push_back(StreamEvent::Outbound(stream));
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info: sort }) => {
+                self.out.push_back(StreamEvent::Outbound(sort, stream));
             }
-            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => {
-                self.out.push_back(StreamEvent::Refused(describe(&error)));
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, info: sort }) => {
+                self.out.push_back(StreamEvent::Refused(sort, describe(sort, &error)));
             }
             _ => {}
         }
     }
 }
 
-fn describe(error: &StreamUpgradeError<Infallible>) -> String {
+fn describe(sort: Sort, error: &StreamUpgradeError<Infallible>) -> String {
     match error {
         StreamUpgradeError::Timeout => "it answered, but opened no session within 10 s".into(),
+        StreamUpgradeError::NegotiationFailed if sort == Sort::Pairing => {
+            "it shows no pairing code now, or is too old to pair".into()
+        }
         StreamUpgradeError::NegotiationFailed => format!("it answered, but does not speak {PROTOCOL}"),
         StreamUpgradeError::Io(error) => format!("it answered, but then the connection broke: {error}"),
         StreamUpgradeError::Apply(never) => match *never {},

@@ -15,6 +15,7 @@ use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::multiaddr::Protocol;
+use libp2p::request_response::{self, OutboundRequestId};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, Stream, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, identify, ping};
@@ -22,8 +23,10 @@ use libp2p::{Multiaddr, identify, ping};
 use super::address::{self, AddressBook, MAX_ADDRESSES};
 use super::behaviour::{Behaviour, BehaviourEvent, Discovery};
 use super::links::{Links, Opened};
+use super::nameplates::{Answer, Ask};
+use super::pairing::{PairLinks, Wanted};
 use super::relays::Relays;
-use super::streams::StreamEvent;
+use super::streams::{Sort, StreamEvent};
 use super::{P2pConfig, identity};
 use crate::engine::{LinkId, Via};
 use crate::error::{Error, ErrorCode, Result};
@@ -34,6 +37,8 @@ use crate::types::PeerId;
 const DEAD_TICKS: u32 = 15;
 /// The same where a newer stream of the same peer waits: a little more than one ping.
 const DEAD_TICKS_RIVAL: u32 = 7;
+/// Questions that wait for a connection with a relay.
+const MAX_UNASKED: usize = 16;
 /// Swarm events handled between two looks at the links.
 const SWARM_EVENTS: usize = 64;
 
@@ -44,6 +49,13 @@ pub type Sleep = Box<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()>>>>;
 pub struct P2pTransport<D: Discovery> {
     pub(super) swarm: Swarm<Behaviour<D>>,
     pub(super) links: Links<Stream, ConnectionId>,
+    pub(super) pairings: PairLinks<Stream, ConnectionId>,
+    /// Whom to pair with once a connection is there.
+    pair_wanted: Wanted,
+    /// Questions to relays that are not answered.
+    asked: HashMap<OutboundRequestId, Ask>,
+    /// Those for relays that there is no connection with yet.
+    unasked: Vec<(libp2p::PeerId, Ask)>,
     pub(super) connections: HashMap<ConnectionId, Connection>,
     dialling: HashMap<ConnectionId, String>,
     /// Dials of known peers under way, and where they go: a new address is tried beside them at once.
@@ -66,6 +78,8 @@ pub(super) struct Connection {
     via: Via,
     /// The stream that is being opened on it, by us.
     opening: Option<Opening>,
+    /// Whether a pairing stream is.
+    pairing: bool,
     /// Whether it has failed and is being closed.
     failed: bool,
     /// Seconds since anything was heard on it.
@@ -87,6 +101,10 @@ impl<D: Discovery> P2pTransport<D> {
         let me = *swarm.local_peer_id();
         let mut transport = Self {
             links: Links::new(identity::from_libp2p(&me)?),
+            pairings: PairLinks::default(),
+            pair_wanted: Wanted::new(),
+            asked: HashMap::new(),
+            unasked: Vec::new(),
             swarm,
             connections: HashMap::new(),
             dialling: HashMap::new(),
@@ -160,19 +178,22 @@ impl<D: Discovery> P2pTransport<D> {
 
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<TransportEvent> {
         loop {
-            if let Some(event) = self.events.pop_front().or_else(|| self.links.next_event()) {
+            let event = self.events.pop_front().or_else(|| self.links.next_event());
+            if let Some(event) = event.or_else(|| self.pairings.next_event()) {
                 return Poll::Ready(event);
             }
             let mut again = self.poll_swarm(cx);
             self.links.poll(cx);
+            let mut heard = self.pairings.poll(cx);
             self.cut_when_sent();
-            for connection in self.links.take_heard() {
+            heard.extend(self.links.take_heard());
+            for connection in heard {
                 if let Some(connection) = self.connections.get_mut(&connection) {
                     connection.silent = 0;
                 }
             }
             again |= self.poll_second(cx);
-            if !again && self.events.is_empty() && !self.links.has_events() {
+            if !again && self.events.is_empty() && !self.links.has_events() && !self.pairings.has_events() {
                 return Poll::Pending;
             }
         }
@@ -201,6 +222,7 @@ impl<D: Discovery> P2pTransport<D> {
         }
         self.second = None;
         self.links.tick();
+        self.pairings.tick();
         self.relays.tick();
         self.ask_relays();
         self.rest_tick();
@@ -220,6 +242,7 @@ impl<D: Discovery> P2pTransport<D> {
             SwarmEvent::Behaviour(BehaviourEvent::Streams((_, id, event))) => self.on_stream(id, event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Nameplates(event)) => self.on_nameplate(event),
             SwarmEvent::Behaviour(BehaviourEvent::Discovery(event)) => self.on_found(D::found(event)),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let was_given = self.dialling.remove(&connection_id).is_some();
@@ -285,11 +308,22 @@ impl<D: Discovery> P2pTransport<D> {
         let mut remote = endpoint.get_remote_address().clone();
         address::take_peer(&mut remote);
         let via = if endpoint.is_relayed() { Via::Relay } else { address::via(&remote) };
-        self.connections
-            .insert(id, Connection { peer, remote: remote.clone(), via, opening: None, failed: false, silent: 0 });
+        self.connections.insert(
+            id,
+            Connection { peer, remote: remote.clone(), via, opening: None, pairing: false, failed: false, silent: 0 },
+        );
+        if let Ok(name) = identity::to_libp2p(&peer)
+            && self.relays.has(&name)
+        {
+            self.ask_what_waits(name);
+        }
         // A relay holds no session.
         if endpoint.is_dialer() && !identity::to_libp2p(&peer).is_ok_and(|peer| self.relays.has(&peer)) {
             self.book.remember(peer, remote);
+            if self.pair_wanted.remove(&peer) {
+                // Whoever pairs is no member yet; a session follows by a dial of its own.
+                return self.open_pairing(id, peer);
+            }
             // A link that the peer opened meanwhile stays: one stream a pair, opened once.
             if !self.links.is_up(&peer) {
                 self.open(id, Opening::Fresh);
@@ -301,16 +335,40 @@ impl<D: Discovery> P2pTransport<D> {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if let Ok(peer) = identity::to_libp2p(&connection.peer) {
             connection.opening = Some(opening);
-            self.swarm.behaviour_mut().streams.open(peer, id);
+            self.swarm.behaviour_mut().streams.open(peer, id, Sort::Session);
         }
+    }
+
+    fn open_pairing(&mut self, id: ConnectionId, peer: PeerId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if let Ok(name) = identity::to_libp2p(&peer) {
+            connection.pairing = true;
+            self.swarm.behaviour_mut().streams.open(name, id, Sort::Pairing);
+        }
+    }
+
+    fn pairing_failed(&mut self, peer: PeerId, why: String) {
+        self.events.push_back(TransportEvent::PairingFailed(peer, why));
     }
 
     fn on_stream(&mut self, id: ConnectionId, event: StreamEvent) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        let (peer, via) = (connection.peer, connection.via);
         let (stream, initiator) = match event {
-            StreamEvent::Inbound(stream) => (stream, false),
-            StreamEvent::Outbound(stream) => (stream, true),
-            StreamEvent::Refused(why) => {
+            StreamEvent::Inbound(Sort::Session, stream) => (stream, false),
+            StreamEvent::Outbound(Sort::Session, stream) => (stream, true),
+            StreamEvent::Inbound(Sort::Pairing, stream) => {
+                return self.pairings.add(Opened { peer, stream, connection: id, initiator: false, via });
+            }
+            StreamEvent::Outbound(Sort::Pairing, stream) => {
+                connection.pairing = false;
+                return self.pairings.add(Opened { peer, stream, connection: id, initiator: true, via });
+            }
+            StreamEvent::Refused(Sort::Pairing, why) => {
+                connection.pairing = false;
+                return self.pairing_failed(peer, why);
+            }
+            StreamEvent::Refused(Sort::Session, why) => {
                 let opening = connection.opening.take();
                 let (peer, remote) = (connection.peer, connection.remote.clone());
                 // A connection that cannot carry a session is of no use; the next dial makes a new one.
@@ -320,7 +378,6 @@ impl<D: Discovery> P2pTransport<D> {
             }
         };
         connection.opening.take_if(|_| initiator);
-        let (peer, via) = (connection.peer, connection.via);
         if !self.paused {
             self.links.add(Opened { peer, stream, connection: id, initiator, via });
         }
@@ -329,7 +386,11 @@ impl<D: Discovery> P2pTransport<D> {
     fn on_closed(&mut self, cx: &mut Context<'_>, id: ConnectionId, why: &str) {
         let Some(connection) = self.connections.remove(&id) else { return };
         self.links.connection_closed(cx, &connection.peer, id);
+        self.pairings.connection_closed(cx, id);
         let why = format!("{} closed the connection: {why}", connection.remote);
+        if connection.pairing {
+            self.pairing_failed(connection.peer, why.clone());
+        }
         self.open_failed(connection.peer, connection.opening, why);
     }
 
@@ -342,6 +403,9 @@ impl<D: Discovery> P2pTransport<D> {
     }
 
     fn dial_failed(&mut self, peer: PeerId, why: String) {
+        if self.pair_wanted.remove(&peer) {
+            self.pairing_failed(peer, why.clone());
+        }
         if !self.links.is_up(&peer) {
             self.events.push_back(TransportEvent::DialFailed(peer, why));
         }
@@ -381,6 +445,66 @@ impl<D: Discovery> P2pTransport<D> {
         }
     }
 
+    fn on_nameplate(&mut self, event: request_response::Event<Ask, Answer>) {
+        let (id, answer) = match event {
+            request_response::Event::Message {
+                message: request_response::Message::Response { request_id, response },
+                ..
+            } => (request_id, response),
+            request_response::Event::OutboundFailure { request_id, error, .. } => {
+                tracing::debug!(%error, "a relay did not answer");
+                (request_id, Answer::Busy)
+            }
+            _ => return,
+        };
+        match (self.asked.remove(&id), answer) {
+            (Some(Ask::Claim), Answer::Number(number)) => {
+                self.events.push_back(TransportEvent::NameplateClaimed(number));
+            }
+            (Some(Ask::Find(number)), Answer::Device(peer)) => {
+                self.asked.retain(|_, ask| *ask != Ask::Find(number));
+                self.unasked.retain(|(_, ask)| *ask != Ask::Find(number));
+                self.events.push_back(TransportEvent::NameplateFound(number, Ok(Some(peer))));
+            }
+            // Only once no other relay can say more.
+            (Some(Ask::Find(number)), answer) if !self.is_asked(number) => {
+                let found = match answer {
+                    Answer::Nobody => Ok(None),
+                    _ => {
+                        Err(Error::new(ErrorCode::Unreachable, "the relay does not look codes up just now; try again"))
+                    }
+                };
+                self.events.push_back(TransportEvent::NameplateFound(number, found));
+            }
+            _ => {}
+        }
+    }
+
+    fn is_asked(&self, number: u16) -> bool {
+        let mut all = self.asked.values().chain(self.unasked.iter().map(|(_, ask)| ask));
+        all.any(|ask| *ask == Ask::Find(number))
+    }
+
+    /// Asks once there is a connection: the place at the relay is what makes one.
+    fn ask_relay(&mut self, relay: libp2p::PeerId, ask: Ask) {
+        if !self.swarm.is_connected(&relay) {
+            if self.unasked.len() < MAX_UNASKED {
+                self.unasked.push((relay, ask));
+            }
+            return;
+        }
+        let id = self.swarm.behaviour_mut().nameplates.send_request(&relay, ask);
+        self.asked.insert(id, ask);
+    }
+
+    /// A relay can be asked now.
+    fn ask_what_waits(&mut self, relay: libp2p::PeerId) {
+        let (now, later) = std::mem::take(&mut self.unasked).into_iter().partition(|(peer, _)| *peer == relay);
+        self.unasked = later;
+        let now: Vec<_> = now;
+        now.into_iter().for_each(|(relay, ask)| self.ask_relay(relay, ask));
+    }
+
     fn on_found(&mut self, found: Vec<(libp2p::PeerId, Multiaddr)>) {
         let mut peers: Vec<(PeerId, Vec<String>)> = Vec::new();
         for (peer, mut address) in found {
@@ -405,14 +529,22 @@ impl<D: Discovery> P2pTransport<D> {
         if self.links.is_up(&peer) {
             return Ok(());
         }
-        // The latest connection: an older one may be dead without having been noticed yet.
-        let existing = self.connections.iter().filter(|(_, connection)| connection.peer == peer && !connection.failed);
-        if let Some((&id, connection)) = existing.max_by_key(|(id, _)| **id) {
-            if connection.opening.is_none() {
+        if let Some(id) = self.latest_connection(&peer) {
+            if self.connections.get(&id).is_some_and(|connection| connection.opening.is_none()) {
                 self.open(id, Opening::Reused(given.to_vec()));
             }
             return Ok(());
         }
+        self.connect(peer, given)
+    }
+
+    /// An older connection may be dead without having been noticed yet.
+    fn latest_connection(&self, peer: &PeerId) -> Option<ConnectionId> {
+        let existing = self.connections.iter().filter(|(_, connection)| connection.peer == *peer && !connection.failed);
+        existing.map(|(id, _)| *id).max()
+    }
+
+    fn connect(&mut self, peer: PeerId, given: &[String]) -> Result<(), String> {
         let name = identity::to_libp2p(&peer).map_err(|error| error.to_string())?;
         let mut addresses = Vec::new();
         let mut bad = Vec::new();
@@ -456,11 +588,17 @@ impl<D: Discovery> Transport for P2pTransport<D> {
     }
 
     fn send(&mut self, link: LinkId, frame: Vec<u8>) {
-        self.links.send(link, frame);
+        match self.pairings.has(link) {
+            true => self.pairings.send(link, frame),
+            false => self.links.send(link, frame),
+        }
     }
 
     fn hang_up(&mut self, link: LinkId) {
-        self.links.hang_up(link);
+        match self.pairings.has(link) {
+            true => self.pairings.hang_up(link),
+            false => self.links.hang_up(link),
+        }
     }
 
     fn dial(&mut self, peer: PeerId, addresses: Vec<String>) {
@@ -494,6 +632,52 @@ impl<D: Discovery> Transport for P2pTransport<D> {
             self.swarm.remove_listener(place);
         }
         self.ask_relays();
+        Ok(())
+    }
+
+    fn set_pairing(&mut self, on: bool) {
+        self.swarm.behaviour_mut().streams.set_pairing(on);
+        if !on {
+            self.unasked.retain(|(_, ask)| *ask != Ask::Claim);
+            let relays = self.relays.peers().into_iter();
+            let connected: Vec<_> = relays.filter(|relay| self.swarm.is_connected(relay)).collect();
+            connected.into_iter().for_each(|relay| self.ask_relay(relay, Ask::Release));
+        }
+    }
+
+    fn pair(&mut self, peer: PeerId, addresses: Vec<String>) -> Result<()> {
+        if self.paused {
+            return Err(Error::new(ErrorCode::Paused, "links are paused on this device; resume before pairing"));
+        }
+        if let Some(id) = self.latest_connection(&peer) {
+            self.open_pairing(id, peer);
+            return Ok(());
+        }
+        self.pair_wanted.insert(peer);
+        if let Err(why) = self.connect(peer, &addresses) {
+            self.pair_wanted.remove(&peer);
+            self.pairing_failed(peer, why);
+        }
+        Ok(())
+    }
+
+    fn claim_nameplate(&mut self) {
+        // One relay, so that one number is shown.
+        if let Some(relay) = self.relays.peers().first().copied() {
+            self.unasked.retain(|(_, ask)| *ask != Ask::Claim);
+            self.ask_relay(relay, Ask::Claim);
+        }
+    }
+
+    fn find_nameplate(&mut self, number: u16) -> Result<()> {
+        let relays = self.relays.peers();
+        if relays.is_empty() {
+            return Err(Error::new(
+                ErrorCode::Unreachable,
+                "a code with a relay's number needs a relay; name the one that the other device uses",
+            ));
+        }
+        relays.into_iter().for_each(|relay| self.ask_relay(relay, Ask::Find(number)));
         Ok(())
     }
 

@@ -1,0 +1,134 @@
+//! [`PairingManager`]: pairing for apps that want it as a few plain calls.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use zeroize::Zeroizing;
+
+use super::config::SyncCommand;
+use super::handle::OrchestratorHandle;
+use crate::engine::{Call, Offer, TrustedPeer};
+use crate::error::Result;
+use crate::pairing::{CODE_SECONDS, CodeKind, MAX_TRIES, SyncCode};
+use crate::platform::entropy;
+use crate::platform::host::time;
+use crate::types::{Instant, PeerId};
+
+/// A device as discovery or the app describes it.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct DiscoveredPeerInfo {
+    /// Its name.
+    pub device_name: String,
+    /// `desktop` or `web`.
+    pub platform: String,
+    /// Where it can be reached: multiaddresses.
+    pub addresses: Vec<String>,
+}
+
+type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
+type Random = Box<dyn Fn() -> Result<Zeroizing<[u8; 32]>> + Send + Sync>;
+
+/// Codes, and who is trusted. What needs the disk or another device is queued: its end shows as an event
+/// ([`crate::engine::SyncEvent::PairingCompleted`], `PairingEnded`, `SyncError`).
+///
+/// The network path never compares codes: it is the key exchange of [`crate::pairing`].
+pub struct PairingManager {
+    handle: OrchestratorHandle,
+    clock: Clock,
+    random: Random,
+    /// The code made here last, when it ends in wall clock milliseconds, and wrong local tries at it.
+    made: Mutex<Option<(SyncCode, u64, u8)>>,
+}
+
+impl fmt::Debug for PairingManager {
+    /// Leaves the code out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PairingManager").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+impl PairingManager {
+    /// For this device, with the platform's clock and randomness.
+    pub fn new(handle: OrchestratorHandle) -> Self {
+        // Of the clock only the wall's time is used, so a new one each time will do.
+        Self::with(handle, || time::Clock::new().now(), entropy::bytes)
+    }
+
+    /// The same with another clock and other randomness, for tests.
+    pub fn with(
+        handle: OrchestratorHandle,
+        clock: impl Fn() -> Instant + Send + Sync + 'static,
+        random: impl Fn() -> Result<Zeroizing<[u8; 32]>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { handle, clock: Box::new(clock), random: Box::new(random), made: Mutex::default() }
+    }
+
+    /// The code to show now: the one that is shown already, else a new one, which this device then answers to. If the
+    /// engine cannot (`pairing_locked`, no vault), an event says so and the code leads nowhere.
+    pub fn generate_sync_code(&self) -> SyncCode {
+        if let Some(shown) = self.handle.facts(|facts| facts.code.clone()) {
+            return shown.code;
+        }
+        // Without randomness there is no engine either; the code then is one that nothing answers to.
+        let random = (self.random)().unwrap_or_default();
+        let code = SyncCode::generate(self.kind(), &random);
+        let ends = (self.clock)().wall.saturating_add(CODE_SECONDS * 1_000);
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some((code.clone(), ends, 0));
+        let offer = Offer { code: Some(code.clone()), ..Offer::default() };
+        self.handle.queue(Call::PairOffer(offer));
+        code
+    }
+
+    fn kind(&self) -> CodeKind {
+        CodeKind::default_for(self.handle.policy())
+    }
+
+    /// Whether `code` is the one shown now. A local check in constant time that counts as a try, for a user who types
+    /// it on this device; the network path uses the key exchange only.
+    pub fn verify_sync_code(&self, code: &SyncCode) -> bool {
+        let now = (self.clock)().wall;
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = self.handle.facts(|facts| facts.code.clone());
+        let right = match (shown, &mut *made) {
+            (Some(shown), _) if now < shown.expires_at => {
+                // The engine counts the try, on disk.
+                self.handle.queue(Call::PairVerify(code.clone()));
+                shown.code.is_same(code) || shown.link.is_same(code)
+            }
+            (None, Some((own, ends, wrong))) if now < *ends && *wrong < MAX_TRIES => {
+                let right = own.is_same(code);
+                *wrong += u8::from(!right);
+                right
+            }
+            _ => false,
+        };
+        drop(made);
+        right
+    }
+
+    /// Signs a device into the vault as a Member. The app vouches for the PeerId: nothing is asked of its user.
+    pub fn trust_peer(&mut self, peer_id: PeerId, info: DiscoveredPeerInfo) {
+        let DiscoveredPeerInfo { device_name: name, addresses, .. } = info;
+        self.handle.queue(Call::TrustPeer { peer: peer_id, name, addresses });
+    }
+
+    /// Whether a device is a member of the vault.
+    pub fn is_trusted(&self, peer_id: &PeerId) -> bool {
+        self.handle.facts(|facts| facts.members.iter().any(|member| member.peer_id == *peer_id))
+    }
+
+    /// The members of the vault, but for this device.
+    pub fn trusted_peers(&self) -> Vec<TrustedPeer> {
+        self.handle.facts(|facts| facts.members.to_vec())
+    }
+
+    /// Takes a device out of the vault. On a device that may not, an event (`SyncError`) says so.
+    pub fn revoke_trust(&mut self, peer_id: &PeerId) {
+        self.handle.queue(Call::RevokeTrust(*peer_id));
+    }
+
+    /// Joins by a code that another device shows.
+    pub fn join(&self, code: SyncCode) -> Result<()> {
+        self.handle.send(SyncCommand::PairDevice(code))
+    }
+}
