@@ -203,8 +203,7 @@ impl Log {
     /// Decides again what counts; `gives_way` says of a copy whether its original (or a lower copy) counts.
     pub fn evaluate(&self, membership: &Membership, gives_way: impl Fn(&Copied) -> bool) -> Validity {
         let facts = LogFacts {
-            author: self.name.id.author,
-            entity_type: self.name.entity_type.clone(),
+            log: self.name.clone(),
             tip: self.tip.seq,
             segments: self.segments.clone(),
             forked_after: self.fork.map(|fork| fork.seq),
