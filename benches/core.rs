@@ -111,10 +111,10 @@ fn history() -> Membership {
         make(&admin, Body::AddMember(AddMember { peer, role: SyncRole::Member, name: "phone".into() }));
         make(&device, Body::SetName(SetName { peer, name: "tablet".into() }));
         make(&admin, Body::SetRole(SetRole { peer, role: SyncRole::ReadOnly, cuts: Cuts::new() }));
-        if number % 10 == 0 {
+        if number.is_multiple_of(10) {
             let before = log.heads();
             log.make(&admin, Body::Remove(Remove { peer, cuts: Cuts::new() }), at).expect("a removal");
-            if number % 50 == 0 {
+            if number.is_multiple_of(50) {
                 let name = Body::SetName(SetName { peer, name: "lost".into() });
                 let late = Op::sign(&device, log.vault(), before, at, name).expect("an operation");
                 log.insert(late.encoded()).expect("an operation of this vault");

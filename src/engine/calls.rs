@@ -76,6 +76,10 @@ impl SyncEngine {
                 self.recovery_saved(id);
                 Ok(())
             }
+            Call::Members => self.members().map(|members| {
+                self.out.push(Output::Reply(id, Ok(Reply::Members(Box::new(members)))));
+            }),
+            Call::Change(change) => self.change_members(id, change),
             Call::Rename(peer, name) => self.rename(id, peer, name),
             Call::OpenTab(tab) => {
                 self.open_tab(id, tab);

@@ -25,6 +25,8 @@ pub struct Landed {
     pub events: Vec<SyncEvent>,
     /// Membership operations and fork proofs that all sessions are told, but for the one that they came from.
     pub tell: Vec<(crate::wire::Item, Option<LinkId>)>,
+    /// Who may do what is different now.
+    pub access: bool,
     /// The pages of a checkpoint.
     pub checkpoint: bool,
 }
@@ -128,6 +130,9 @@ impl SyncEngine {
         for (item, from) in landed.tell {
             self.tell_all(&item, from);
         }
+        if landed.access {
+            self.access_landed();
+        }
         if landed.checkpoint {
             self.checkpointing = false;
             self.entities.evict(self.tuning.clean_bytes);
@@ -198,6 +203,7 @@ impl Landed {
         self.acks.append(&mut other.acks);
         self.events.append(&mut other.events);
         self.tell.append(&mut other.tell);
+        self.access |= other.access;
         self.checkpoint |= other.checkpoint;
     }
 }

@@ -60,6 +60,8 @@ pub struct Validity {
     pub counts: Vec<Range<u64>>,
     /// All others, and why.
     pub refused: Vec<(Range<u64>, Refusal)>,
+    /// Whether there is a bound to how many of the commits count that name the same heads as the last one.
+    pub bounded: bool,
 }
 
 impl Validity {
@@ -127,6 +129,7 @@ pub fn valid(facts: &LogFacts, membership: &Membership) -> Validity {
             before = heads;
         }
         next = start.max(until);
+        validity.bounded = segment.as_ref().is_ok_and(|limits| !limits.is_empty());
         let limits = match segment {
             Ok(limits) => limits,
             Err(refusal) => {

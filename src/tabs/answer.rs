@@ -236,7 +236,12 @@ impl Answer {
             Reply::RecoveryKey(key) => {
                 Answer::Words(key.map(|key| recovery_words(&key.0).map(|words| words.to_string())).transpose()?)
             }
-            Reply::Written(_) | Reply::Entities(_) | Reply::Tab(_) | Reply::TabSaved(_) | Reply::States(_) => {
+            Reply::Members(_)
+            | Reply::Written(_)
+            | Reply::Entities(_)
+            | Reply::Tab(_)
+            | Reply::TabSaved(_)
+            | Reply::States(_) => {
                 return Err(Error::new(ErrorCode::Unsupported, "the engine answered with another kind of reply"));
             }
         })

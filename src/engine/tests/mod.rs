@@ -4,6 +4,7 @@ mod first_vault;
 mod reading;
 mod reasons;
 mod refusing;
+mod revoking;
 mod taken_back;
 mod writing;
 

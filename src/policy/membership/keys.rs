@@ -1,6 +1,6 @@
-//! Which vault key is used.
+//! Which vault key is used, and what members ask for.
 
-use super::super::op::{Body, Op, SetKey};
+use super::super::op::{Body, LogRange, Op, SetKey};
 use super::Membership;
 use crate::types::{Hash, PeerId};
 
@@ -20,6 +20,29 @@ impl Membership {
         keys.filter_map(|number| set_key(&self.nodes.get(*number)?.op))
             .filter(|set| set.name == *name)
             .find_map(|set| set.sealed.get(peer).map(Vec::as_slice))
+    }
+
+    /// What members ask the Admins to accept beyond cuts, and was not accepted yet.
+    pub fn requests(&self) -> Vec<LogRange> {
+        let effective = |list: &[usize]| -> Vec<&LogRange> {
+            let nodes = list.iter().filter(|number| !self.voids.contains(**number));
+            let range = |number: &usize| match &self.nodes.get(*number)?.op.body {
+                Body::AcceptRange(range) | Body::RaiseCut(range) => Some(range),
+                _ => None,
+            };
+            nodes.filter_map(range).collect()
+        };
+        let accepted = effective(&self.lists.accepts);
+        let covers = |range: &LogRange| {
+            accepted.iter().any(|other| other.log == range.log && other.from <= range.from && range.to <= other.to)
+        };
+        let mut requests: Vec<LogRange> = Vec::new();
+        for range in effective(&self.lists.raises).into_iter().filter(|range| !covers(range)) {
+            if !requests.contains(range) {
+                requests.push(range.clone());
+            }
+        }
+        requests
     }
 }
 

@@ -104,6 +104,8 @@ struct Lists {
     acls: HashMap<EntityType, Vec<usize>>,
     policies: Vec<usize>,
     keys: Vec<usize>,
+    accepts: Vec<usize>,
+    raises: Vec<usize>,
 }
 
 /// The membership operations of one vault. Debug output shows no operation, and so no secret.
@@ -257,10 +259,12 @@ impl Membership {
             Body::SetPolicy(_) => Some(&mut self.lists.policies),
             Body::SetKey(_) => Some(&mut self.lists.keys),
             Body::AcceptRange(range) => {
+                self.lists.accepts.push(number);
                 let about = self.lists.peers.entry(range.log.id.author).or_default();
                 Some(&mut about.accepted)
             }
-            Body::RaiseCut(_) | Body::AcceptBranch { .. } | Body::RootVoid(_) | Body::Unknown { .. } => None,
+            Body::RaiseCut(_) => Some(&mut self.lists.raises),
+            Body::AcceptBranch { .. } | Body::RootVoid(_) | Body::Unknown { .. } => None,
         };
         let covers = list.is_some_and(|list| {
             let nodes = &self.nodes;
@@ -425,9 +429,9 @@ impl Membership {
         Some(self.view_of(std::iter::once(peer), &self.scope(&past, heads, &voids)))
     }
 
-    /// Grants of one device that satisfied rule 1, in the order of arrival.
+    /// Grants of one device that satisfied rule 1, from the last to arrive.
     pub(super) fn effective_grants(&self, peer: &PeerId) -> impl Iterator<Item = &Op> {
-        (self.about(peer).into_iter().flat_map(|about| &about.adds))
+        (self.about(peer).into_iter().flat_map(|about| about.adds.iter().rev()))
             .filter_map(|number| self.nodes.get(*number))
             .filter(|node| node.right.is_some())
             .map(|node| &node.op)
