@@ -6,6 +6,7 @@ mod core;
 mod device;
 mod events;
 mod handle;
+mod members;
 mod recovery;
 mod runner;
 mod running;

@@ -13,4 +13,5 @@ mod lan;
 mod p2p_support;
 #[cfg(feature = "relay")]
 mod relay;
+mod revoking;
 mod strangers;

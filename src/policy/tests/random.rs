@@ -128,7 +128,7 @@ fn segmented(author: u8, name: &str, picks: &[Vec<prop::sample::Index>], hashes:
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(160))]
 
     #[test]
     fn every_order_of_arrival_gives_the_same_members_heads_and_valid_commits(
