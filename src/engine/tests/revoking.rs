@@ -32,7 +32,7 @@ fn title(device: &mut Device, name: &str, id: EntityId) -> Option<String> {
     let call = Call::Get { entity_type: Some(EntityType::new(name).unwrap()), id };
     let Reply::Entities(views) = device.call(call).unwrap() else { panic!() };
     let field = FieldName::new("title").unwrap();
-    let value = views.first()?.fields.iter().find(|(name, ..)| **name == field)?.clone();
+    let value = views.first()?.fields.iter().find(|(name, ..)| **name == field)?;
     Some(format!("{value:?}"))
 }
 
