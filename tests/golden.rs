@@ -11,7 +11,10 @@ use privstack_sync::error::ErrorCode;
 use privstack_sync::pairing::{
     About, Inner, OfferOptions, PairLink, Pairing, PairingEvent, PairingMessage, PairingOutput,
 };
-use privstack_sync::policy::{AddMember, Body, Genesis, Op, PolicyKind, SyncRole};
+use privstack_sync::policy::{
+    AddMember, Body, Cut, Cuts, EntityAcl, Genesis, LogRange, Op, PolicyKind, Remove, RootVoid, SetAcl, SetKey,
+    SetName, SetPolicy, SetRole, SetTeams, SyncRole, TeamId,
+};
 use privstack_sync::types::{
     Commit, CommitHeader, Dot, EntityId, EntityType, Epoch, Event, FieldName, FieldOp, Hash, HybridTimestamp, Keypair,
     LogId, LogName, PeerId, StandsFor, Value, VaultId, VectorClock, events_hash,
@@ -293,6 +296,50 @@ fn membership_operations_are_written_and_read_as_frozen() {
     for (name, operation) in operations {
         golden(&format!("membership_{name}.bin"), operation.encoded());
         assert_eq!(&Op::decode(operation.encoded()).unwrap(), operation, "{name}");
+    }
+}
+
+/// Every kind of operation that changes who may do what.
+fn changes() -> Vec<(&'static str, Body)> {
+    let log = |name: &str, id| LogName { entity_type: EntityType::new(name).unwrap(), id };
+    let peer = other_log(2).author;
+    let cuts: Cuts =
+        [("note", own_log(), 300), ("note", other_log(2), 1), ("task", own_log(), 2), ("task", other_log(3), 0)]
+            .into_iter()
+            .map(|(name, id, seq)| (log(name, id), Cut { seq, hash: hash(seq as u8) }))
+            .collect();
+    let range = LogRange { log: log("note", other_log(2)), from: 301, to: 400, hash: hash(7) };
+    let entry = |allowed_roles: &[SyncRole], team: Option<&str>| EntityAcl {
+        entity_type: "note".into(),
+        allowed_roles: allowed_roles.to_vec(),
+        team_id: team.map(|team| TeamId(team.into())),
+    };
+    let entries = vec![entry(&[SyncRole::Admin, SyncRole::Member], Some("blue")), entry(&[SyncRole::ReadOnly], None)];
+    let teams = ["blue", "grün"].map(|team| TeamId(team.into())).into();
+    let sealed = [(peer, vec![1; 80]), (other_log(3).author, vec![2; 80])].into();
+    vec![
+        ("set_role", Body::SetRole(SetRole { peer, role: SyncRole::ReadOnly, cuts: cuts.clone() })),
+        ("remove", Body::Remove(Remove { peer, cuts: cuts.clone() })),
+        ("set_teams", Body::SetTeams(SetTeams { peer, teams, cuts: Cuts::new() })),
+        ("set_acl", Body::SetAcl(SetAcl { entity_type: note(), entries, cuts: cuts.clone() })),
+        ("set_policy", Body::SetPolicy(SetPolicy { policy: PolicyKind::Enterprise, cuts: cuts.clone() })),
+        ("accept_range", Body::AcceptRange(range.clone())),
+        ("raise_cut", Body::RaiseCut(range)),
+        ("accept_branch", Body::AcceptBranch { log: log("note", other_log(2)), seq: 301, hash: hash(8) }),
+        ("set_key", Body::SetKey(SetKey { name: SetKey::name_of(&[6; 32]), sealed })),
+        ("set_name", Body::SetName(SetName { peer, name: "Büro".into() })),
+        ("leave", Body::Leave { cuts }),
+        ("root_void", Body::RootVoid(RootVoid { ops: [hash(1), hash(2)].into() })),
+    ]
+}
+
+#[test]
+fn operations_that_change_who_may_do_what_are_written_and_read_as_frozen() {
+    let at = HybridTimestamp::from_millis(1_760_000_000_000);
+    for (name, body) in changes() {
+        let operation = Op::sign(&author(), VAULT, vec![hash(1)], at, body).unwrap();
+        golden(&format!("membership_{name}.bin"), operation.encoded());
+        assert_eq!(Op::decode(operation.encoded()).unwrap(), operation, "{name}");
     }
 }
 

@@ -76,6 +76,10 @@ impl SyncEngine {
                 self.recovery_saved(id);
                 Ok(())
             }
+            Call::Members => self.members().map(|members| {
+                self.out.push(Output::Reply(id, Ok(Reply::Members(Box::new(members)))));
+            }),
+            Call::Change(change) => self.change_members(id, change),
             Call::Rename(peer, name) => self.rename(id, peer, name),
             Call::OpenTab(tab) => {
                 self.open_tab(id, tab);
@@ -106,7 +110,6 @@ impl SyncEngine {
             Call::Invite { peer, role, addresses } => self.invite(id, peer, role, String::new(), addresses),
             Call::Join(text) => self.join(id, &text),
             Call::TrustPeer { peer, name, addresses } => self.trust_peer(id, peer, name, addresses),
-            Call::RevokeTrust(peer) => self.revoke_trust(peer),
             call @ (Call::PairOffer(_)
             | Call::PairJoin { .. }
             | Call::PairWait

@@ -68,11 +68,17 @@ impl SyncEngine {
 
     /// Answers as soon as the pages have come.
     pub(super) fn clocks_step(&mut self, link: LinkId) {
-        let Some(mut request) = self.sessions.get_mut(&link).and_then(|session| session.clocks.take()) else { return };
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        let peer = session.peer;
+        let Some(mut request) = session.clocks.take() else { return };
         while let Some(key) = request.keys.front().copied().filter(|key| self.entities.is_loaded(key)) {
             request.keys.pop_front();
             let clock = self.entities.get(&key).map(|state| state.clock(&self.ids)).unwrap_or_default();
-            request.told.extend(self.type_name(key.0).map(|name| (name.clone(), key.1, clock)));
+            // What it may read can have changed since it asked.
+            request.told.extend(self.type_name(key.0).map(|name| {
+                let clock = if self.may_exchange(name.as_str(), &peer) { clock } else { VectorClock::new() };
+                (name.clone(), key.1, clock)
+            }));
         }
         if request.keys.is_empty() {
             self.let_go();

@@ -27,6 +27,8 @@ pub struct Landed {
     pub tell: Vec<(crate::wire::Item, Option<LinkId>)>,
     /// Tries of pairing codes that are counted now.
     pub pairing: Vec<u64>,
+    /// Who may do what is different now.
+    pub access: bool,
     /// The pages of a checkpoint.
     pub checkpoint: bool,
 }
@@ -133,6 +135,9 @@ impl SyncEngine {
         if !landed.pairing.is_empty() {
             self.pairing_persisted(landed.pairing);
         }
+        if landed.access {
+            self.access_landed();
+        }
         if landed.checkpoint {
             self.checkpointing = false;
             self.entities.evict(self.tuning.clean_bytes);
@@ -206,6 +211,7 @@ impl Landed {
         self.events.append(&mut other.events);
         self.tell.append(&mut other.tell);
         self.pairing.append(&mut other.pairing);
+        self.access |= other.access;
         self.checkpoint |= other.checkpoint;
     }
 }

@@ -301,6 +301,11 @@ impl SyncEngine {
         if !vault.membership.knows_author(&a.header.log.id.author) {
             return Err(Error::protocol("a fork proof of somebody who is no member"));
         }
+        if let Some(peer) = from.and_then(|link| self.sessions.get(&link)).map(|session| session.peer)
+            && !self.may_exchange(a.header.log.entity_type.as_str(), &peer)
+        {
+            return Ok(()); // sent before it heard that this type is kept from it
+        }
         verify_block(&one)?;
         verify_block(&two)?;
         let common = Tip { seq: a.header.seq - 1, hash: a.header.prev };

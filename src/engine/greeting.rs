@@ -69,6 +69,10 @@ impl SyncEngine {
         if !membership.check_selector(&peer, &self.me, &hello.nonce, &hello.proof) {
             return Err(not_authorized());
         }
+        // One that was removed, and brings nothing that is not known here.
+        if !is_member && membership.knows_author(&peer) && membership.contains_all(&hello.heads) {
+            return Err(not_authorized());
+        }
         if !is_member {
             let checked = membership.check_credential(&hello.credential, &peer);
             self.strangers.spend(hello.credential.len());

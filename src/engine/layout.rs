@@ -41,6 +41,7 @@ pub mod meta {
     pub const EPOCH: &[u8] = b"epoch";
     pub const INSTANCE: &[u8] = b"instance";
     pub const VAULT_KEY: &[u8] = b"vault_key";
+    pub const FIRST_KEY: &[u8] = b"first_key";
     pub const RECOVERY: &[u8] = b"recovery";
     pub const CREDENTIAL: &[u8] = b"credential";
     pub const CHECKPOINT: &[u8] = b"checkpoint";

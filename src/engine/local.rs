@@ -117,7 +117,9 @@ impl SyncEngine {
             }
             let Some(parked) = self.local.pop_front() else { return };
             let call = parked.call;
-            if let Err(error) = self.write_now(parked, ty) {
+            // It may have lost the right while the write waited.
+            let allowed = self.may_write(&parked.entity_type);
+            if let Err(error) = allowed.and_then(|()| self.write_now(parked, ty)) {
                 self.refuse(call, error);
             }
         }

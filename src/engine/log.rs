@@ -152,7 +152,7 @@ impl Log {
 
     /// Takes note of a commit at the tip. `bad` says that it is invalid in itself. Whether it counts is decided by
     /// [`Log::evaluate`], unless the answer is true: then it counts as the commit before it does, for it names the same
-    /// heads and nothing new.
+    /// heads and nothing new, and no cut bounds how many of those count.
     pub fn note(&mut self, commit: &Commit, bad: bool) -> bool {
         let header = &commit.header;
         let facts = (self.segments.len(), self.copies.len(), self.bad.len(), self.named.len());
@@ -177,7 +177,7 @@ impl Log {
         let plain =
             self.fork.is_none() && facts == (self.segments.len(), self.copies.len(), self.bad.len(), self.named.len());
         match self.validity.counts.last_mut() {
-            Some(last) if plain && last.end == seq => {
+            Some(last) if plain && last.end == seq && !self.validity.bounded => {
                 last.end = seq.saturating_add(1);
                 true
             }
@@ -203,8 +203,7 @@ impl Log {
     /// Decides again what counts; `gives_way` says of a copy whether its original (or a lower copy) counts.
     pub fn evaluate(&self, membership: &Membership, gives_way: impl Fn(&Copied) -> bool) -> Validity {
         let facts = LogFacts {
-            author: self.name.id.author,
-            entity_type: self.name.entity_type.clone(),
+            log: self.name.clone(),
             tip: self.tip.seq,
             segments: self.segments.clone(),
             forked_after: self.fork.map(|fork| fork.seq),

@@ -4,6 +4,7 @@
 //! ([`io`](self) is its whole contract), so all of it runs in a simulator from one seed. What must not happen before
 //! something is on disk hangs on that write's `Landed` and follows when the platform says [`Input::Written`].
 
+mod access;
 mod again;
 mod backup;
 mod calls;
@@ -22,6 +23,7 @@ mod layout;
 mod listing;
 pub(crate) mod local;
 mod log;
+mod members;
 mod merge;
 mod messages;
 mod names;
@@ -127,6 +129,8 @@ struct Vault {
     membership: Membership,
     policy: Arc<dyn SyncPolicy>,
     key: zeroize::Zeroizing<[u8; 32]>,
+    /// The key of the vault's beginning, where another one is used.
+    first_key: Option<zeroize::Zeroizing<[u8; 32]>>,
 }
 
 /// The engine of one device and one vault.
@@ -150,6 +154,7 @@ pub struct SyncEngine {
     credential: Vec<Arc<[u8]>>,
     /// The vault key, read before the vault that it belongs to.
     pending_key: Option<zeroize::Zeroizing<[u8; 32]>>,
+    pending_first_key: Option<zeroize::Zeroizing<[u8; 32]>>,
     epoch: Epoch,
     hlc: Hlc,
 
@@ -240,6 +245,7 @@ impl SyncEngine {
             recovery: None,
             credential: Vec::new(),
             pending_key: None,
+            pending_first_key: None,
             hlc: Hlc::default(),
             types: Vec::new(),
             ids: LogTable::default(),

@@ -216,6 +216,7 @@ impl SyncEngine {
                 }
             }
             meta::VAULT_KEY => self.pending_key = Some(zeroize::Zeroizing::new(reader.array()?)),
+            meta::FIRST_KEY => self.pending_first_key = Some(zeroize::Zeroizing::new(reader.array()?)),
             meta::RECOVERY => self.recovery = Some(zeroize::Zeroizing::new(reader.array()?)),
             meta::CREDENTIAL => {
                 while !reader.is_empty() {
@@ -252,7 +253,8 @@ impl SyncEngine {
                 let membership = Membership::new(value)?;
                 let key = self.pending_key.take().unwrap_or_default();
                 let policy = sync_policy(membership.evaluate());
-                self.vault = Some(Vault { membership, policy, key });
+                let first_key = self.pending_first_key.take();
+                self.vault = Some(Vault { membership, policy, key, first_key });
             }
             Some(vault) => match vault.membership.insert(value)? {
                 Inserted::New(_) | Inserted::Known(_) => {}

@@ -342,13 +342,6 @@ impl SyncEngine {
     }
 }
 
-impl SyncEngine {
-    /// Removes a member. The membership log of this version has no operation for it.
-    pub(super) fn revoke_trust(&mut self, peer: PeerId) -> Result<()> {
-        Err(Error::new(ErrorCode::Unsupported, format!("removing {peer} from the vault is not available yet")))
-    }
-}
-
 fn nothing_to_wait_for() -> Error {
     Error::invalid("no pairing is under way; show a code or type one")
 }

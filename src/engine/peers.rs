@@ -244,12 +244,26 @@ impl SyncEngine {
 
     /// Types that both may read, that have a log.
     pub(super) fn shared_types(&self, peer: &PeerId) -> Vec<layout::TypeIx> {
-        let Some(vault) = &self.vault else { return Vec::new() };
+        self.vault.as_ref().map(|vault| self.types_shared_by(&vault.policy, peer)).unwrap_or_default()
+    }
+
+    /// Whether both may read a type.
+    pub(super) fn may_exchange(&self, name: &str, peer: &PeerId) -> bool {
+        let both = |vault: &super::Vault| vault.policy.can_send(name, peer) && vault.policy.can_send(name, &self.me);
+        self.vault.as_ref().is_some_and(both)
+    }
+
+    /// The same by another policy than that of now.
+    pub(super) fn types_shared_by(
+        &self,
+        policy: &std::sync::Arc<dyn crate::policy::SyncPolicy>,
+        peer: &PeerId,
+    ) -> Vec<layout::TypeIx> {
         (0..self.types.len() as u32)
             .map(layout::TypeIx)
             .filter(|ty| {
                 self.type_name(*ty).is_some_and(|name| {
-                    vault.policy.can_send(name.as_str(), peer) && vault.policy.can_send(name.as_str(), &self.me)
+                    policy.can_send(name.as_str(), peer) && policy.can_send(name.as_str(), &self.me)
                 })
             })
             .collect()

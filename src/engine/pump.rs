@@ -132,7 +132,8 @@ impl SyncEngine {
     /// The next log that the peer lacks something of: from which commit, and whether it lacks a fork proof first.
     fn next_for(&self, link: LinkId) -> Option<(LogKey, u64, bool)> {
         let session = self.sessions.get(&link)?;
-        for ty in self.shared_types(&session.peer) {
+        let shared = self.shared_types(&session.peer);
+        for ty in shared.into_iter().filter(|ty| !session.access.unsure.contains(ty)) {
             let wanted =
                 session.only.as_ref().is_none_or(|only| self.type_name(ty).is_some_and(|ty| only.contains(ty)));
             for log in super::logs_of(&self.logs, ty) {
@@ -206,12 +207,16 @@ impl SyncEngine {
         let asked = session.reading.take().map_or(0, |(_, from)| from);
         session.stale = true;
         let floor = std::mem::take(&mut session.floor);
+        let peer = session.peer;
         let (Some(log), Some(vault)) = (self.logs.get(&key), &self.vault) else { return };
         let (vault, name) = (vault.membership.vault(), log.name.clone());
+        if !self.may_exchange(name.entity_type.as_str(), &peer) {
+            return; // it may not read this any more
+        }
+        let Some(session) = self.sessions.get(&link) else { return };
         let (upto, forked) = (reach(log, &session.peer), log.fork.is_some());
         let has =
             session.sent.get(&key).copied().unwrap_or(0).max(session.theirs.get(&name).map_or(0, |held| held.seq));
-        let peer = session.peer;
         let mut next = has.max(self.branch_given(log, &peer)) + 1;
         if let Some((_, seq)) = rows.damaged.first().and_then(|row| layout::read_block_row(row).ok()) {
             if let Some(session) = self.sessions.get_mut(&link) {

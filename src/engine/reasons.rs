@@ -192,6 +192,14 @@ impl SyncEngine {
                     }
                     Refusal::NotMember => (Reason::Quarantined, "its author was no member when it wrote".into()),
                     Refusal::MayNotWrite => (Reason::Quarantined, "its author may not write this type".into()),
+                    Refusal::BeyondCut => {
+                        let message = format!(
+                            "commits from {} on came after what counts of a device that lost its right to write; an Admin \
+                             may accept them",
+                            range.start
+                        );
+                        (Reason::Quarantined, message)
+                    }
                     Refusal::Bad => (Reason::Quarantined, format!("commits from {} on are not valid", range.start)),
                 };
                 push(reason, range.end - range.start, message);

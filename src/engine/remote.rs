@@ -102,6 +102,9 @@ impl SyncEngine {
         }
         let name = header.log.entity_type.as_str();
         if !vault.policy.can_receive(name, &peer) || !vault.policy.can_send(name, &self.me) {
+            if session.access.interrupted.contains(&header.log.entity_type) {
+                return Ok(()); // sent before it heard that this type is kept from it, or from this device
+            }
             return Err(Error::new(
                 ErrorCode::PolicyDenied,
                 format!("{peer} sent `{name}`, which may not be exchanged with it"),
@@ -128,6 +131,12 @@ impl SyncEngine {
             }
             if self.sessions.get(&link).is_some_and(|session| session.cut_off.contains(&header.log)) {
                 return Ok(()); // follows what was not taken
+            }
+            if let Some(session) = self.sessions.get_mut(&link)
+                && session.access.interrupted.contains(&header.log.entity_type)
+            {
+                session.ask_again = true; // what is between came while the type was kept back
+                return Ok(());
             }
             return Err(Error::protocol(format!("commit {} of a log that ends at {}", header.first_seq, tip.seq)));
         }
@@ -268,7 +277,10 @@ impl SyncEngine {
     /// The membership log grew: who may do what, and what counts, may be different.
     fn membership_changed(&mut self, arrived: &mut Arrived) {
         if let Some(vault) = &mut self.vault {
-            vault.policy = sync_policy(vault.membership.evaluate());
+            let before = std::mem::replace(&mut vault.policy, sync_policy(vault.membership.evaluate()));
+            self.access_changed(&before, arrived);
+            self.forget_the_removed();
+            self.learn_key(arrived);
         }
         self.revalidate(arrived);
     }

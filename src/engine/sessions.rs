@@ -79,6 +79,7 @@ pub struct Session {
     pub reading: Option<(LogKey, u64)>,
     /// The next read looks for the block that its first commit is in, not for one that starts with it.
     pub floor: bool,
+    pub access: super::access::AccessChanges,
     pub live: bool,
     /// The types that the peer wants pushed; `None`: all.
     pub only: Option<BTreeSet<crate::types::EntityType>>,
@@ -132,6 +133,7 @@ impl Session {
             cut_off: CutOff::default(),
             reading: None,
             floor: false,
+            access: super::access::AccessChanges::default(),
             live,
             only: None,
             request: None,
@@ -279,11 +281,18 @@ impl SyncEngine {
             .sessions
             .iter()
             .filter(|(link, session)| session.stage == Stage::Open && Some(**link) != from)
+            .filter(|(_, session)| self.may_hear(&session.peer, item))
             .map(|(link, _)| *link)
             .collect();
         for link in links {
             self.send_items(link, std::iter::once(item.clone()));
         }
+    }
+
+    /// A fork proof has commits in it: it is for those who read the type.
+    fn may_hear(&self, peer: &PeerId, item: &Item) -> bool {
+        let Item::Fork(block, _) = item else { return true };
+        decode_header(block).is_ok_and(|header| self.may_exchange(header.log.entity_type.as_str(), peer))
     }
 
     /// Sends items in as many frames as they take.

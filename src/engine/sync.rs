@@ -211,6 +211,9 @@ impl SyncEngine {
         session.theirs = theirs;
         session.stuck.clear();
         session.known = true;
+        if !session.access.ask && !session.ask_again {
+            session.access.unsure.clear();
+        }
         session.caught_up = false;
         // What is under way is not sent again.
         let pending = session.sending.under_way().filter_map(Carries::log).collect::<BTreeSet<_>>();
@@ -227,11 +230,13 @@ impl SyncEngine {
     /// What the peer lacks and we hold, and the other way round, in commits.
     pub(super) fn owed(&self, session: &Session) -> (u64, u64) {
         let (mut behind, mut ahead) = (0, 0);
-        for (name, held) in &session.theirs {
+        let shared = self.shared_types(&session.peer);
+        let counts = |name: &LogName| self.find_type(&name.entity_type).is_none_or(|ty| shared.contains(&ty));
+        for (name, held) in session.theirs.iter().filter(|(name, _)| counts(name)) {
             let ours = self.log_names.get(name).and_then(|key| self.logs.get(key)).map_or(0, |log| log.shared().seq);
             behind += held.seq.saturating_sub(ours);
         }
-        for ty in self.shared_types(&session.peer) {
+        for ty in shared {
             for log in super::logs_of(&self.logs, ty) {
                 let theirs = session.theirs.get(&log.name).map_or(0, |held| held.seq);
                 ahead += log.shared().seq.saturating_sub(theirs);
@@ -246,6 +251,7 @@ impl SyncEngine {
             && session.known
             && session.request.is_none()
             && !session.ask_again
+            && !session.access.ask
             && self.logs.values().all(|log| log.tip == log.stored)
             && self.owed(session) == (0, 0)
     }

@@ -151,7 +151,7 @@ impl SyncEngine {
         self.credential = credential.to_vec();
         let id = membership.vault();
         let policy = sync_policy(membership.evaluate());
-        self.vault = Some(Vault { membership, policy, key });
+        self.vault = Some(Vault { membership, policy, key, first_key: None });
         Ok(id)
     }
 
@@ -178,8 +178,8 @@ impl SyncEngine {
         if known.is_none_or(|known| known != role) {
             if known.is_some() {
                 return Err(Error::new(
-                    ErrorCode::Unsupported,
-                    format!("{peer} is a member already, with another role; changing roles is not available yet"),
+                    ErrorCode::Invalid,
+                    format!("{peer} is a member already, with another role; change that (`role`)"),
                 ));
             }
             let place = vault.membership.len();
@@ -284,6 +284,7 @@ impl SyncEngine {
         arrived.batch.delete(Table::Meta, meta::CHECKPOINT);
         // The words were those of the old vault.
         arrived.batch.delete(Table::Meta, meta::RECOVERY);
+        arrived.batch.delete(Table::Meta, meta::FIRST_KEY);
         self.recovery = None;
         arrived.landed.events.push(SyncEvent::VaultChanged);
         let links: Vec<_> = self.sessions.keys().copied().collect();
@@ -304,7 +305,7 @@ impl SyncEngine {
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
+pub(super) fn check_name(name: &str) -> Result<()> {
     if name.len() > MAX_DEVICE_NAME_BYTES || name.chars().any(char::is_control) {
         return Err(Error::invalid(format!(
             "a device's name has at most {MAX_DEVICE_NAME_BYTES} bytes and no control characters"

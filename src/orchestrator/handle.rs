@@ -109,7 +109,7 @@ impl std::fmt::Debug for OrchestratorHandle {
 }
 
 /// The contract of [`Call`] says which reply each call gets; this is any other.
-fn unexpected<T>(_: Reply) -> Result<T> {
+pub(super) fn unexpected<T>(_: Reply) -> Result<T> {
     Err(Error::new(ErrorCode::Unsupported, "the engine answered with another kind of reply than the call has"))
 }
 

@@ -6,6 +6,7 @@ mod core;
 mod device;
 mod events;
 mod handle;
+mod members;
 mod pairing;
 mod recovery;
 mod runner;

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::config::SyncCommand;
 use super::handle::OrchestratorHandle;
-use crate::engine::{Call, Offer, TrustedPeer};
+use crate::engine::{Call, MemberChange, Offer, TrustedPeer};
 use crate::error::Result;
 use crate::pairing::{CODE_SECONDS, CodeKind, MAX_TRIES, SyncCode};
 use crate::platform::entropy;
@@ -124,7 +124,7 @@ impl PairingManager {
 
     /// Takes a device out of the vault. On a device that may not, an event (`SyncError`) says so.
     pub fn revoke_trust(&mut self, peer_id: &PeerId) {
-        self.handle.queue(Call::RevokeTrust(*peer_id));
+        self.handle.queue(Call::Change(MemberChange::Remove(*peer_id)));
     }
 
     /// Joins by a code that another device shows.

@@ -11,7 +11,7 @@ use super::runner::App;
 use super::standing::{Redials, Standing};
 use super::store_driver::StoreDone;
 use super::world::World;
-use crate::engine::{Call, CallId, Input, LinkId, Output, Reply, SyncEvent};
+use crate::engine::{Call, CallId, Input, LinkId, MemberChange, Output, Reply, SyncEvent};
 use crate::error::{Error, ErrorCode, Result};
 use crate::transport::{Transport, TransportEvent};
 use crate::types::limits::MAX_DEVICE_NAME_BYTES;
@@ -376,7 +376,7 @@ impl<'a, W: World> Running<'a, W> {
 /// Whom a call is about.
 fn subject(call: &Call) -> Option<PeerId> {
     match call {
-        Call::TrustPeer { peer, .. } | Call::RevokeTrust(peer) => Some(*peer),
+        Call::TrustPeer { peer, .. } | Call::Change(MemberChange::Remove(peer)) => Some(*peer),
         _ => None,
     }
 }

@@ -72,9 +72,11 @@ impl Invite {
         vault_key: Zeroizing<[u8; 32]>,
     ) -> Result<Self> {
         let chain = membership.credential_for(&recipient, None)?;
-        let past = (chain.last())
-            .and_then(|grant| Op::decode(grant).ok())
-            .and_then(|grant| membership.past_ops(&[grant.hash()]))
+        // What gives it its role now, where it was a member before.
+        let grant = membership.evaluate().members.get(&recipient).map(|member| member.grant);
+        let grant = grant.or_else(|| Some(Op::decode(chain.last()?).ok()?.hash()));
+        let past = grant
+            .and_then(|grant| membership.past_ops(&[grant]))
             .map(|ops| ops.skip(1).cloned().collect::<Vec<_>>())
             .filter(|ops| {
                 ops.len() <= MAX_INVITE_OPS && ops.iter().map(|op| op.len()).sum::<usize>() <= MAX_PAST_BYTES

@@ -16,7 +16,10 @@ mod view;
 
 pub use invite::{INVITE_PREFIX, Invite, MAX_ADDRESS_BYTES, MAX_INVITE_ADDRESSES, MAX_INVITE_TEXT};
 pub use membership::{Inserted, MAX_BYTES, MAX_OPS, Membership};
-pub use op::{AddMember, Body, Genesis, NO_VAULT, Op, code};
+pub use op::{
+    AddMember, Body, Cut, Cuts, Genesis, LogRange, MAX_ACL_ENTRIES, MAX_CUTS, MAX_SEALED_KEYS, MAX_TEAMS, NO_VAULT, Op,
+    Remove, RootVoid, SetAcl, SetKey, SetName, SetPolicy, SetRole, SetTeams, code,
+};
 pub use recovery::{RECOVERY_WORDS, parse_recovery_words, recovery_words, root_keypair};
 pub use roles::{EntityAcl, PolicyKind, SyncRole, TeamId};
 pub use seal::{SEAL_OVERHEAD, seal, unseal};

@@ -48,6 +48,36 @@ pub enum AuditAction {
         /// Its role.
         role: SyncRole,
     },
+    /// A member removes another one, or itself.
+    Revoke {
+        /// Who.
+        by: PeerId,
+        /// Which device.
+        peer: PeerId,
+    },
+    /// A member gives another one another role.
+    RoleChanged {
+        /// Who.
+        by: PeerId,
+        /// Which device.
+        peer: PeerId,
+        /// Its new role.
+        role: SyncRole,
+    },
+    /// A member puts another one into other teams.
+    TeamsChanged {
+        /// Who.
+        by: PeerId,
+        /// Which device.
+        peer: PeerId,
+    },
+    /// A member changes who may read and write a type.
+    AclChanged {
+        /// Who.
+        by: PeerId,
+        /// The type.
+        entity_type: String,
+    },
 }
 
 /// What a policy answers.
@@ -115,7 +145,7 @@ impl SyncPolicy for EnterpriseSyncPolicy {
     }
 }
 
-/// The policy that the vault was made with.
+/// The policy that the vault follows.
 pub fn sync_policy(view: Arc<View>) -> Arc<dyn SyncPolicy> {
     match view.kind {
         PolicyKind::Personal => Arc::new(PersonalSyncPolicy::new(view)),
@@ -123,21 +153,26 @@ pub fn sync_policy(view: Arc<View>) -> Arc<dyn SyncPolicy> {
     }
 }
 
-/// `pairing` is what an allowed pairing gets.
+/// `change` is what an allowed change of who may do what gets.
 fn decide(
     policy: &dyn SyncPolicy,
     view: &View,
     kind: PolicyKind,
     action: &AuditAction,
-    pairing: AuditDecision,
+    change: AuditDecision,
 ) -> AuditDecision {
+    let admin = |by: &PeerId| *by == view.root || view.role(by) == Some(SyncRole::Admin);
     let (allowed, decision) = match action {
         AuditAction::Send { entity_type, peer } => (policy.can_send(entity_type, peer), AuditDecision::Allow),
         AuditAction::Receive { entity_type, peer } => (policy.can_receive(entity_type, peer), AuditDecision::Allow),
         AuditAction::Pair { by, peer, role } => {
             let named = || view.role(peer).is_some();
-            (*by == view.root || view.role(by).is_some_and(|own| may_add(kind, own, *role, named)), pairing)
+            (*by == view.root || view.role(by).is_some_and(|own| may_add(kind, own, *role, named)), change)
         }
+        AuditAction::Revoke { by, peer } => (admin(by) || (by == peer && view.role(by).is_some()), change),
+        AuditAction::RoleChanged { by, .. }
+        | AuditAction::TeamsChanged { by, .. }
+        | AuditAction::AclChanged { by, .. } => (admin(by), change),
     };
     if allowed { decision } else { AuditDecision::Deny }
 }

@@ -7,16 +7,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::membership::Membership;
-use crate::types::{EntityType, Hash, PeerId};
+use super::membership::{Limit, Membership, Writing};
+use crate::types::{Hash, LogName, PeerId};
 
 /// What `valid` needs to know of one log. Numbers beyond `tip` and number 0 are ignored.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogFacts {
-    /// Whose log.
-    pub author: PeerId,
-    /// The type of its entities.
-    pub entity_type: EntityType,
+    /// Which log: whose, of which type, in which epoch.
+    pub log: LogName,
     /// The last commit held.
     pub tip: u64,
     /// From which commit on the author named which membership heads, ascending by number. The first starts at 1.
@@ -47,6 +45,8 @@ pub enum Refusal {
     NotMember,
     /// Its author is a member, but may not write this type.
     MayNotWrite,
+    /// Its author lost the right to write, and it lies beyond the cut that goes with that.
+    BeyondCut,
     /// It is invalid in itself, or names an author that no operation it knows has added.
     Bad,
     /// It is a copy of a commit that counts itself.
@@ -60,6 +60,8 @@ pub struct Validity {
     pub counts: Vec<Range<u64>>,
     /// All others, and why.
     pub refused: Vec<(Range<u64>, Refusal)>,
+    /// Whether there is a bound to how many of the commits count that name the same heads as the last one.
+    pub bounded: bool,
 }
 
 impl Validity {
@@ -122,40 +124,72 @@ pub fn valid(facts: &LogFacts, membership: &Membership) -> Validity {
         // A gap before the first segment: nothing says which heads these commits name.
         let start = (*first).max(next).min(forked_from);
         validity.push(next..start, Some(Refusal::HeadsMissing));
-        let refusal = segment_refusal(facts, membership, before, heads);
-        if !matches!(refusal, Some(Refusal::HeadsWentBack)) {
+        let segment = segment(facts, membership, before, heads);
+        if !matches!(segment, Err(Refusal::HeadsWentBack)) {
             before = heads;
         }
         next = start.max(until);
-        if refusal.is_some() {
-            validity.push(start..next, refusal);
-            continue;
+        validity.bounded = segment.as_ref().is_ok_and(|limits| !limits.is_empty());
+        let limits = match segment {
+            Ok(limits) => limits,
+            Err(refusal) => {
+                validity.push(start..next, Some(refusal));
+                continue;
+            }
+        };
+        for range in stretches(start..next, &limits) {
+            if !limits.iter().all(|limit| limit.lets(range.start)) {
+                validity.push(range, Some(Refusal::BeyondCut));
+                continue;
+            }
+            let mut from = range.start;
+            for (seq, refusal) in single.range(range.clone()) {
+                validity.push(from..*seq, None);
+                validity.push(*seq..seq.saturating_add(1), Some(*refusal));
+                from = seq.saturating_add(1);
+            }
+            validity.push(from..range.end, None);
         }
-        let mut from = start;
-        for (seq, refusal) in single.range(start..next) {
-            validity.push(from..*seq, None);
-            validity.push(*seq..seq.saturating_add(1), Some(*refusal));
-            from = seq.saturating_add(1);
-        }
-        validity.push(from..next, None);
     }
     validity.push(next..forked_from, Some(Refusal::HeadsMissing));
     validity.push(forked_from.max(1)..end, Some(Refusal::Forked));
     validity
 }
 
-fn segment_refusal(facts: &LogFacts, membership: &Membership, before: &[Hash], heads: &[Hash]) -> Option<Refusal> {
+/// What limits the commits of a log that name these heads, or why none of them counts.
+fn segment(
+    facts: &LogFacts,
+    membership: &Membership,
+    before: &[Hash],
+    heads: &[Hash],
+) -> std::result::Result<Vec<Limit>, Refusal> {
     if !membership.contains_all(heads) {
-        return Some(Refusal::HeadsMissing);
+        return Err(Refusal::HeadsMissing);
     }
     // An operation's whole past is held with it: heads that are not held cannot be in the past of these.
     if !membership.advances(before, heads) {
-        return Some(Refusal::HeadsWentBack);
+        return Err(Refusal::HeadsWentBack);
     }
-    match membership.evaluate_one(heads, &facts.author) {
-        None => Some(Refusal::HeadsMissing),
-        Some(view) if view.role(&facts.author).is_none() => Some(Refusal::NotMember),
-        Some(view) if !view.may_write(facts.entity_type.as_str(), &facts.author) => Some(Refusal::MayNotWrite),
-        Some(_) => None,
+    match membership.writing(heads, &facts.log) {
+        None => Err(Refusal::HeadsMissing),
+        Some(Writing::NotMember) => Err(Refusal::NotMember),
+        Some(Writing::MayNotWrite) => Err(Refusal::MayNotWrite),
+        Some(Writing::Within(limits)) => Ok(limits),
     }
+}
+
+/// Cuts a range into parts in which the limits say the same of every commit.
+fn stretches(range: Range<u64>, limits: &[Limit]) -> Vec<Range<u64>> {
+    let after = |seq: u64| seq.saturating_add(1);
+    let mut edges: Vec<u64> = (limits.iter())
+        .flat_map(|limit| {
+            let accepted = limit.accepted.iter().flat_map(|(from, to)| [*from, after(*to)]);
+            accepted.chain([after(limit.cut)])
+        })
+        .filter(|edge| range.start < *edge && *edge < range.end)
+        .chain([range.start, range.end])
+        .collect();
+    edges.sort_unstable();
+    edges.dedup();
+    edges.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }

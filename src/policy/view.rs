@@ -18,7 +18,7 @@ pub struct Member {
     pub by: PeerId,
     /// The grant itself.
     pub grant: Hash,
-    /// Its teams; no operation that this version evaluates sets any.
+    /// Its teams: what the latest `SetTeams` agree on.
     pub teams: BTreeSet<TeamId>,
 }
 
@@ -31,8 +31,9 @@ pub struct View {
     pub root: PeerId,
     /// The members.
     pub members: BTreeMap<PeerId, Member>,
-    /// The access entries by type; several of one type are a union. No operation that this version evaluates sets any.
-    pub acls: BTreeMap<String, Vec<EntityAcl>>,
+    /// The access lists by type. The entries of one list are a union; where concurrent operations have set several
+    /// lists, each must admit.
+    pub acls: BTreeMap<String, Vec<Vec<EntityAcl>>>,
 }
 
 impl View {
@@ -44,11 +45,7 @@ impl View {
     /// Whether `peer` may read this type. Personal: every member. Enterprise: Admins read every type, others where an
     /// entry of the type has their role and, if it names one, their team.
     pub fn may_read(&self, entity_type: &str, peer: &PeerId) -> bool {
-        self.members.get(peer).is_some_and(|member| {
-            self.kind == PolicyKind::Personal
-                || member.role == SyncRole::Admin
-                || self.entries(entity_type).any(|entry| entry.admits(member))
-        })
+        self.access(entity_type, peer).is_some_and(|access| access.read)
     }
 
     /// Whether `peer` may write this type. Never as ReadOnly. Personal: every other member. Enterprise: where an entry
@@ -57,16 +54,40 @@ impl View {
     /// A type without any entry is denied to Members, but Admins write it: they could give themselves the entry, and
     /// somebody must be able to write the first entity of a new type.
     pub fn may_write(&self, entity_type: &str, peer: &PeerId) -> bool {
-        self.members.get(peer).is_some_and(|member| match (self.kind, member.role) {
-            (_, SyncRole::ReadOnly) => false,
-            (PolicyKind::Personal, _) => true,
-            (PolicyKind::Enterprise, SyncRole::Admin) if self.entries(entity_type).next().is_none() => true,
-            (PolicyKind::Enterprise, _) => self.entries(entity_type).any(|entry| entry.admits(member)),
-        })
+        self.access(entity_type, peer).is_some_and(|access| access.write)
     }
 
-    fn entries(&self, entity_type: &str) -> impl Iterator<Item = &EntityAcl> {
-        self.acls.get(entity_type).into_iter().flatten()
+    fn access(&self, entity_type: &str, peer: &PeerId) -> Option<Access> {
+        let member = self.members.get(peer)?;
+        if self.kind == PolicyKind::Personal {
+            return Some(Access::personal(member.role));
+        }
+        let lists = self.acls.get(entity_type).map(Vec::as_slice).unwrap_or_default();
+        Some(Access::by_lists(member.role, &member.teams, lists))
+    }
+}
+
+/// What a member may do with a type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Access {
+    pub read: bool,
+    pub write: bool,
+}
+
+impl Access {
+    pub fn personal(role: SyncRole) -> Self {
+        Self { read: true, write: role != SyncRole::ReadOnly }
+    }
+
+    pub fn by_lists(role: SyncRole, teams: &BTreeSet<TeamId>, lists: &[Vec<EntityAcl>]) -> Self {
+        let admits = |entry: &EntityAcl| {
+            entry.allowed_roles.contains(&role) && entry.team_id.as_ref().is_none_or(|team| teams.contains(team))
+        };
+        let admin = role == SyncRole::Admin;
+        // No list at all admits whom an empty one does.
+        let all = |list: &Vec<EntityAcl>| if list.is_empty() { admin } else { list.iter().any(admits) };
+        let admitted = if lists.is_empty() { admin } else { lists.iter().all(all) };
+        Self { read: admin || admitted, write: admitted && role != SyncRole::ReadOnly }
     }
 }
 
@@ -77,12 +98,5 @@ pub(super) fn may_add(kind: PolicyKind, own: SyncRole, role: SyncRole, named: im
         SyncRole::Admin => true,
         SyncRole::Member => kind == PolicyKind::Personal && role == SyncRole::Member && !named(),
         SyncRole::ReadOnly => false,
-    }
-}
-
-impl EntityAcl {
-    fn admits(&self, member: &Member) -> bool {
-        self.allowed_roles.contains(&member.role)
-            && self.team_id.as_ref().is_none_or(|team| member.teams.contains(team))
     }
 }

@@ -237,7 +237,8 @@ impl Answer {
                 Answer::Words(key.map(|key| recovery_words(&key.0).map(|words| words.to_string())).transpose()?)
             }
             // No tab asks for these.
-            Reply::Written(_)
+            Reply::Members(_)
+            | Reply::Written(_)
             | Reply::Entities(_)
             | Reply::Tab(_)
             | Reply::TabSaved(_)

@@ -14,4 +14,5 @@ mod p2p_support;
 mod pairing;
 #[cfg(feature = "relay")]
 mod relay;
+mod revoking;
 mod strangers;

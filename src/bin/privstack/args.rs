@@ -6,8 +6,10 @@ use std::str::FromStr;
 use clap::{Parser, Subcommand};
 use privstack_sync::error::Error;
 use privstack_sync::types::{EntityId, EntityType, PeerId};
+use serde_json::Value as Json;
 
 use crate::export::Format;
+use crate::members::entry_from_word;
 use crate::request::{Policy, Role, Spelling};
 
 /// Keeps a vault of notes, tasks and the like the same on all your devices, with no server that can read it.
@@ -96,6 +98,72 @@ pub enum Command {
         /// Neither look for devices on the local network nor be found there.
         #[arg(long)]
         no_mdns: bool,
+    },
+    /// Show who is in the vault and may do what.
+    Members,
+    /// On an Admin device: give a member another role.
+    Role {
+        /// The device.
+        #[arg(value_name = "PEERID", value_parser = word::<PeerId>)]
+        peer: PeerId,
+        /// What it may do from now on.
+        #[arg(value_enum)]
+        role: Role,
+    },
+    /// On an Admin device: put a member into these teams, in place of those that it was in.
+    Team {
+        /// The device.
+        #[arg(value_name = "PEERID", value_parser = word::<PeerId>)]
+        peer: PeerId,
+        /// Its teams; none takes it out of all.
+        #[arg(value_name = "TEAM")]
+        teams: Vec<String>,
+    },
+    /// On an Admin device: say who reads and writes a type in an enterprise vault, in place of what was said before.
+    Acl {
+        /// The type, such as `note`.
+        #[arg(value_name = "TYPE", value_parser = word::<EntityType>)]
+        entity_type: EntityType,
+        /// ROLE[,ROLE]...[@TEAM]: whom to admit (may be repeated); without any, only Admins.
+        #[arg(long, value_name = "ROLES[@TEAM]", value_parser = entry_from_word)]
+        allow: Vec<Json>,
+    },
+    /// On an Admin device: make the vault follow other rules.
+    Policy {
+        /// The rules.
+        #[arg(value_enum)]
+        policy: Policy,
+    },
+    /// On an Admin device: remove a device from the vault. What it writes from then on has no effect.
+    Remove {
+        /// The device.
+        #[arg(value_name = "PEERID", value_parser = word::<PeerId>)]
+        peer: PeerId,
+    },
+    /// Give this device another name, which all devices show.
+    Rename {
+        /// The name.
+        name: String,
+        /// On an Admin device: another device.
+        #[arg(long, value_name = "PEERID", value_parser = word::<PeerId>)]
+        peer: Option<PeerId>,
+    },
+    /// Leave the vault. What this device has written stays.
+    Leave,
+    /// On an Admin device: make count what a removed or demoted device wrote before it knew.
+    Accept {
+        /// The device.
+        #[arg(value_name = "PEERID", value_parser = word::<PeerId>)]
+        peer: PeerId,
+        /// On other devices: ask the Admins to.
+        #[arg(long)]
+        ask: bool,
+    },
+    /// Make this device an Admin by the vault's 24 recovery words, when no Admin device is left.
+    Recover {
+        /// Read the words from this file; else from standard input.
+        #[arg(long, value_name = "FILE")]
+        recovery_file: Option<PathBuf>,
     },
     /// Stay on the network and keep in sync, until Ctrl-C.
     Run {

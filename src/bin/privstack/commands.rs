@@ -15,7 +15,7 @@ use crate::field_op::{FieldOp, looks_like_field_op};
 use crate::local::{Network, Options};
 use crate::output::{Progress, json as print_json, line, note};
 use crate::request::{Policy, for_each_entity};
-use crate::{backup, export, files, import, interrupt, pair, recovery, run, show};
+use crate::{backup, export, files, import, interrupt, members, pair, recovery, run, show};
 
 /// Bytes of an invite.
 const MAX_INVITE_BYTES: u64 = 1 << 20;
@@ -76,7 +76,7 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Init { name, policy, recovery_file } => session.init(&name, policy, recovery_file.as_deref()),
         Command::Id { .. } => session.show(json!({ "cmd": "id" }), |answer| line(text(answer, "peer_id"))),
         Command::Invite { peer, role } => {
-            let request = json!({ "cmd": "invite", "peer": peer.to_string(), "role": role.as_str() });
+            let request = json!({ "cmd": "invite", "peer": peer.to_string(), "role": role.word() });
             session.show(request, |answer| line(text(answer, "invite")))
         }
         Command::Join { invite } => {
@@ -93,6 +93,32 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Pair { code, yes, role, spelling, peer, .. } => {
             let words = pair::Words { code, yes, role, spelling, peers: peer };
             pair::pair(&mut session.client, words, session.json).map_err(Failure::from)
+        }
+        Command::Members => session.show(json!({ "cmd": "members" }), members::show),
+        Command::Role { peer, role } => {
+            session.quiet(json!({ "cmd": "role", "peer": peer.to_string(), "role": role.word() }))
+        }
+        Command::Team { peer, teams } => {
+            session.quiet(json!({ "cmd": "team", "peer": peer.to_string(), "teams": teams }))
+        }
+        Command::Acl { entity_type, allow } => {
+            session.quiet(json!({ "cmd": "acl", "type": entity_type, "entries": allow }))
+        }
+        Command::Policy { policy } => session.quiet(json!({ "cmd": "policy", "policy": policy.word() })),
+        Command::Remove { peer } => session.quiet(json!({ "cmd": "remove", "peer": peer.to_string() })),
+        Command::Rename { name, peer } => {
+            let peer = peer.map(|peer| peer.to_string());
+            session.quiet(json!({ "cmd": "rename", "peer": peer, "name": name }))
+        }
+        Command::Leave => session.quiet(json!({ "cmd": "leave" })),
+        Command::Accept { peer, ask } => {
+            session.quiet(json!({ "cmd": "accept", "peer": peer.to_string(), "ask": ask }))
+        }
+        Command::Recover { recovery_file } => {
+            let words = members::recovery_words(recovery_file.as_deref())?;
+            session.show(json!({ "cmd": "recover", "recovery_words": words.as_str() }), |_| {
+                line("this device is an Admin of the vault now")
+            })
         }
         Command::Sync { peer, timeout, .. } => session.sync(&peer, timeout),
         Command::Put { .. } => session.show(put.unwrap_or_default(), |answer| {
@@ -209,17 +235,18 @@ impl Session {
         Ok(0)
     }
 
+    /// A request whose answer says nothing.
+    fn quiet(&mut self, request: Json) -> Result<u8, Failure> {
+        self.show(request, |_| Ok(()))
+    }
+
     fn init(&mut self, name: &str, policy: Policy, recovery_file: Option<&Path>) -> Result<u8, Failure> {
         let words = recovery::new_words()?;
         // On disk before the vault exists: a vault whose words nobody knows cannot be recovered.
         if let Some(path) = recovery_file {
             recovery::write_words(path, &words)?;
         }
-        let policy = match policy {
-            Policy::Personal => "personal",
-            Policy::Enterprise => "enterprise",
-        };
-        let request = json!({ "cmd": "init", "name": name, "policy": policy, "recovery_words": words.as_str() });
+        let request = json!({ "cmd": "init", "name": name, "policy": policy.word(), "recovery_words": words.as_str() });
         let answer = self.request(request).inspect_err(|_| {
             if let Some(path) = recovery_file {
                 let _ = fs::remove_file(path);

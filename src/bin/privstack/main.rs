@@ -13,6 +13,7 @@ mod import;
 mod interrupt;
 mod local;
 mod markdown;
+mod members;
 mod names;
 mod output;
 mod pair;

@@ -80,7 +80,7 @@ fn run(client: &mut dyn Client, words: &Words, as_json: bool) -> Result<()> {
         client.request(json!({ "cmd": "pair_reject" }))?;
         return Err(Error::new(ErrorCode::Rejected, "the pairing was rejected on this device"));
     }
-    client.request(json!({ "cmd": "pair_confirm", "role": words.role.as_str(), "wait": false }))?;
+    client.request(json!({ "cmd": "pair_confirm", "role": words.role.word(), "wait": false }))?;
     if !as_json {
         note("Confirmed here; waiting for the other device …");
     }

@@ -32,6 +32,7 @@ pub fn reply_to_json(reply: &Reply) -> Json {
         Reply::Entities(views) => json!({ "entities": views.iter().map(view_to_json).collect::<Vec<_>>() }),
         Reply::History(changes) => json!({ "changes": changes.iter().map(change_to_json).collect::<Vec<_>>() }),
         Reply::Status(status) => status_to_json(status),
+        Reply::Members(members) => crate::members::to_json(members),
         Reply::Peers(peers) => json!({ "peers": peers.iter().map(peer_to_json).collect::<Vec<_>>() }),
         Reply::NotSynced(reasons) => json!({ "reasons": reasons.iter().map(reason_to_json).collect::<Vec<_>>() }),
         Reply::Digest(hash) => json!({ "digest": hash.to_string() }),

@@ -5,10 +5,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use privstack_sync::crdt::Edit;
-use privstack_sync::engine::{Call, EntityEdit, Level, Offer, Reply, Status};
+use privstack_sync::engine::{Call, EntityEdit, Level, MemberChange, Offer, Reply, Status};
 use privstack_sync::error::{Error, ErrorCode, Result};
 use privstack_sync::pairing::CodeKind;
-use privstack_sync::policy::{PolicyKind, SyncRole, parse_recovery_words};
+use privstack_sync::policy::parse_recovery_words;
 use privstack_sync::types::{EntityId, EntityType, FieldName, PeerId};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json, json};
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::client::{Client, Engine, LocalClient};
 use crate::reply::reply_to_json;
 use crate::values::{bytes_from_json, from_base64, from_json};
-use crate::{backup, export, import, recovery, sync};
+use crate::{backup, export, import, members, recovery, sync};
 
 /// Entities that one `ls` answers with unless it says otherwise.
 pub const PAGE: usize = 500;
@@ -44,25 +44,6 @@ pub enum Role {
     Member,
     /// Read only.
     ReadOnly,
-}
-
-impl Role {
-    fn as_sync_role(self) -> SyncRole {
-        match self {
-            Role::Admin => SyncRole::Admin,
-            Role::Member => SyncRole::Member,
-            Role::ReadOnly => SyncRole::ReadOnly,
-        }
-    }
-
-    /// As requests have it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Admin => "admin",
-            Role::Member => "member",
-            Role::ReadOnly => "read_only",
-        }
-    }
 }
 
 /// A spelling of pairing codes as it is written.
@@ -102,6 +83,16 @@ enum Request {
     PairReject {},
     PairCancel {},
     PairUnlock {},
+    Members {},
+    Role { peer: Text<PeerId>, role: Role },
+    Team { peer: Text<PeerId>, teams: Vec<String> },
+    Acl { r#type: EntityType, entries: Vec<members::Entry> },
+    Policy { policy: Policy },
+    Remove { peer: Text<PeerId> },
+    Rename { peer: Option<Text<PeerId>>, name: String },
+    Leave {},
+    Accept { peer: Text<PeerId>, ask: Option<bool> },
+    Recover { recovery_words: String },
     Put { r#type: EntityType, entity: Option<Text<EntityId>>, ops: Option<Vec<Json>>, changes: Option<Vec<Change>> },
     Get { entity: Option<Text<EntityId>>, entities: Option<Vec<Text<EntityId>>>, r#type: Option<EntityType> },
     Ls { r#type: Option<EntityType>, after: Option<(EntityType, Text<EntityId>)>, limit: Option<usize> },
@@ -163,7 +154,7 @@ pub fn perform(engine: &dyn Engine, request: Map<String, Json>) -> Result<Json> 
         }
         Request::Invite { peer, role, addresses } => Call::Invite {
             peer: peer.0,
-            role: role.unwrap_or_default().as_sync_role(),
+            role: role.unwrap_or_default().into(),
             addresses: addresses.unwrap_or_else(|| engine.addresses()),
         },
         Request::PairOffer { kind, ttl, renew } => Call::PairOffer(Offer {
@@ -183,13 +174,23 @@ pub fn perform(engine: &dyn Engine, request: Map<String, Json>) -> Result<Json> 
             return begin(engine, call, wait);
         }
         Request::PairConfirm { role, wait } => {
-            return begin(engine, Call::PairConfirm(role.unwrap_or_default().as_sync_role()), wait);
+            return begin(engine, Call::PairConfirm(role.unwrap_or_default().into()), wait);
         }
         Request::PairState {} => Call::PairState,
         Request::PairReject {} => Call::PairReject,
         Request::PairCancel {} => Call::PairCancel,
         Request::PairUnlock {} => Call::PairUnlock,
         Request::Join { invite } => Call::Join(invite.trim().to_owned()),
+        Request::Members {} => Call::Members,
+        Request::Role { peer, role } => members::role(peer.0, role),
+        Request::Team { peer, teams } => members::teams(peer.0, teams),
+        Request::Acl { r#type, entries } => members::acl(r#type, entries),
+        Request::Policy { policy } => Call::Change(MemberChange::Policy(policy.into())),
+        Request::Remove { peer } => Call::Change(MemberChange::Remove(peer.0)),
+        Request::Rename { peer, name } => members::rename(status(engine)?.peer_id, peer, name),
+        Request::Leave {} => Call::Change(MemberChange::Leave),
+        Request::Accept { peer, ask } => members::accept(peer.0, ask.unwrap_or_default()),
+        Request::Recover { recovery_words } => members::recover(&Zeroizing::new(recovery_words))?,
         Request::Put { r#type, entity, ops, changes } => Call::Write {
             entity_type: r#type,
             changes: match (ops, changes, entity) {
@@ -289,10 +290,7 @@ fn init(
     policy: Option<Policy>,
     words: Option<Zeroizing<String>>,
 ) -> Result<Json> {
-    let policy = match policy.unwrap_or_default() {
-        Policy::Personal => PolicyKind::Personal,
-        Policy::Enterprise => PolicyKind::Enterprise,
-    };
+    let policy = policy.unwrap_or_default().into();
     let (words, made_here) = match words {
         Some(words) => (words, false),
         None => (recovery::new_words()?, true),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Via;
+use super::{Members, Via};
 use crate::crdt::EntityView;
 use crate::engine::tabs::{States, TabOpened, TabSaved};
 use crate::pairing::{PairingPeer, ShownCode};
@@ -42,6 +42,8 @@ pub enum Reply {
     History(Vec<Change>),
     /// The engine's state.
     Status(Box<Status>),
+    /// Who is in the vault and may do what.
+    Members(Box<Members>),
     /// Known devices.
     Peers(Vec<PeerStatus>),
     /// Reasons.

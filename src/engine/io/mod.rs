@@ -1,8 +1,10 @@
 //! The contract of the core: what goes into [`super::SyncEngine::handle`] and what comes out.
 
 mod answers;
+mod changes;
 
 pub use answers::*;
+pub use changes::*;
 
 use std::sync::Arc;
 
@@ -199,8 +201,6 @@ pub enum Call {
         /// Where it can be reached.
         addresses: Vec<String>,
     },
-    /// Take that back.
-    RevokeTrust(PeerId),
     /// Write entities of one type: one commit, all or none, answered when it is on disk.
     Write {
         /// The type.
@@ -245,6 +245,10 @@ pub enum Call {
     AddPeer(PeerId, Vec<String>),
     /// Stop wanting a link to this peer; it revokes nothing.
     RemovePeer(PeerId),
+    /// Who is in the vault and may do what; answers [`Reply::Members`].
+    Members,
+    /// Change that; answered when it is on disk.
+    Change(MemberChange),
     /// Call a device by this name on this device; an empty name takes it back.
     Rename(PeerId, String),
     /// A tab begins to work with this engine; answers [`Reply::Tab`]. From now on [`SyncEvent::Changed`] tells of

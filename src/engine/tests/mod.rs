@@ -5,6 +5,7 @@ mod pairing;
 mod reading;
 mod reasons;
 mod refusing;
+mod revoking;
 mod taken_back;
 mod writing;
 

@@ -6,7 +6,7 @@ use super::expect::{Expected, Must, Token, tokens_on_disk};
 use super::faults::Fault;
 use super::world::{Plan, World};
 use crate::crdt::Edit;
-use crate::engine::{Call, EntityEdit, Level};
+use crate::engine::{Call, EntityEdit, Level, MemberChange};
 use crate::policy::{PolicyKind, SyncRole};
 use crate::store::Table;
 use crate::types::{EntityId, EntityType, FieldName, Value};
@@ -208,8 +208,33 @@ impl World {
             Plan::RestoreMarked | Plan::RestoreUnmarked if joined > 1 => self.copy_or_restore(d),
             Plan::Clone | Plan::Cheat if joined > 1 => self.clone_device(d),
             Plan::Damage if joined > 1 => self.damage(d),
+            Plan::Members if joined > 1 => self.change_members(d),
             _ => {}
         }
+    }
+
+    /// An Admin changes another member; the first device is always left as it is, so that one Admin is left.
+    fn change_members(&mut self, by: usize) {
+        let others: Vec<usize> = (1..self.devices.len()).filter(|d| self.devices[*d].joined).collect();
+        let Some(other) = self.rng.pick(&others).copied() else { return };
+        let peer = self.devices[other].peer;
+        let by = if self.rng.one_in(2) { 0 } else { by };
+        if self.devices[by].role != Some(SyncRole::Admin) || !self.devices[by].works() {
+            return;
+        }
+        let change = match self.rng.below(8) {
+            0..=3 => {
+                let role = [SyncRole::ReadOnly, SyncRole::Member, SyncRole::Admin][self.rng.below(3) as usize];
+                MemberChange::Role { peer, role }
+            }
+            4 | 5 if other != by => MemberChange::Remove(peer),
+            6 => return self.invite(0, other, SyncRole::Member),
+            _ => MemberChange::Name { peer, name: format!("name {}", self.now) },
+        };
+        let removes = matches!(change, MemberChange::Remove(_));
+        self.faults.add(if removes { Fault::MemberRemoved } else { Fault::MemberChanged });
+        self.expect.cut_off.insert(peer);
+        self.call(by, Call::Change(change), Asked::Any("a change of members"));
     }
 
     fn copy_or_restore(&mut self, d: usize) {

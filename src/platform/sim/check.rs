@@ -117,6 +117,9 @@ impl World {
                 self.devices[on].offline = false;
             }
             self.run_until(self.now + SLICE)?;
+            if self.plan == Plan::Members {
+                self.take_back_the_removed()?;
+            }
             let why = match self.differences()? {
                 None if round > 60 || self.plan != Plan::Clone || self.twins.is_none() => return Ok(()),
                 None => continue,
@@ -127,6 +130,17 @@ impl World {
                 return Err(format!("{}{why}", self.first_difference()?));
             }
         }
+    }
+
+    /// Whoever the first device does not take for a member is invited again.
+    fn take_back_the_removed(&mut self) -> Result<(), String> {
+        let Reply::Members(members) = self.ask(0, Call::Members)? else { return Err("no members".into()) };
+        for d in 1..self.devices.len() {
+            if !self.devices[d].gone && members.view.role(&self.devices[d].peer).is_none() {
+                self.invite(0, d, SyncRole::Member);
+            }
+        }
+        Ok(())
     }
 
     /// Why the devices do not agree (yet).
@@ -151,7 +165,11 @@ impl World {
                     status.unsent, status.unsaved, status.syncing
                 );
             }
-            let owed: Vec<_> = reasons.iter().filter(|reason| !forks || !self.is_about_twins(reason)).collect();
+            let cut = |reason: &&crate::engine::NotSynced| {
+                self.plan != Plan::Members || reason.reason != crate::engine::Reason::Quarantined
+            };
+            let owed: Vec<_> =
+                reasons.iter().filter(|reason| !forks || !self.is_about_twins(reason)).filter(cut).collect();
             if !owed.is_empty() {
                 why += &format!("device {d} explains {owed:?}; ");
             }

@@ -44,6 +44,8 @@ pub struct Expect {
     pub edits: Vec<Expected>,
     /// Whose edits may be lost: a member that cheats.
     pub cheater: Option<PeerId>,
+    /// Whose edits may be cut off: they were removed or demoted at some time.
+    pub cut_off: BTreeSet<PeerId>,
 }
 
 impl Expect {
@@ -79,7 +81,7 @@ impl Expect {
         for edit in &self.edits {
             let shown = shown.get(&(edit.entity_type.clone(), edit.id)).unwrap_or(&none);
             let must = match edit.must {
-                Must::Yes if self.cheater == Some(edit.author) => Must::Maybe,
+                Must::Yes if self.cheater == Some(edit.author) || self.cut_off.contains(&edit.author) => Must::Maybe,
                 other => other,
             };
             if let Token::Add(by) = edit.token {

@@ -66,6 +66,10 @@ faults! {
     Garbage = "frames of garbage",
     /// A ReadOnly device tries to write.
     WriteRefused = "writes of ReadOnly devices",
+    /// A member's role or name changes.
+    MemberChanged = "changes of members",
+    /// A member is removed.
+    MemberRemoved = "removed members",
     /// A device pauses its links.
     Paused = "pauses",
 }

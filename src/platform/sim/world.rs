@@ -44,6 +44,8 @@ pub enum Plan {
     Clone,
     Cheat,
     Damage,
+    /// Members are removed, added again, and change their roles.
+    Members,
 }
 
 pub struct World {
@@ -82,6 +84,7 @@ impl World {
         let mut rng = Rng::new(seed);
         let count = rng.between(2, 8) as usize;
         let plan = match rng.below(12) {
+            0..=3 if seed % 3 == 1 => Plan::Members,
             0..=3 => Plan::Plain,
             4 => Plan::RestoreMarked,
             5 | 6 => Plan::RestoreUnmarked,
@@ -378,7 +381,7 @@ impl World {
                     let get = Call::Get { entity_type: Some(look.entity_type.clone()), id: look.id };
                     self.call(d, get, Asked::Look(look));
                 }
-                if self.devices[d].role == Some(crate::policy::SyncRole::ReadOnly) {
+                if self.devices[d].role == Some(crate::policy::SyncRole::ReadOnly) && self.plan != Plan::Members {
                     self.fail(format!("device {d} may only read, and wrote"));
                 }
             }

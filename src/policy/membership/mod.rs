@@ -4,25 +4,39 @@
 //! vault, its parents are held, and some operation in its past names its author (or it is the root's). So the order of
 //! arrival never matters, and no stranger's operation is ever kept.
 //!
-//! **What has effect** is a pure function of the set. The rules that the operations of this version need, by their
-//! numbers in the design of trust:
+//! **What has effect** is a pure function of the set, by these rules (PROTOCOL.md section 7.1):
 //!
-//! 1. a grant counts only if its author had the right to it in the evaluation of its own past: the root and Admins to
-//!    any; in a personal vault a Member to add, as Member, a device that no operation in its past names;
-//! 4. a device is a member if it has an effective grant; its role is the lowest among the latest ones (those in no
-//!    other's past); a Member's grant is none where the device has an effective one by an Admin or the root.
+//! 1. an operation counts only if its author had the right to it in the evaluation of its own past (`rights`);
+//! 2. removals and demotions are judged by rule 1 alone;
+//! 3. any other operation is void if its author has an effective removal or demotion concurrent with it, or if rule 1
+//!    fails for it with the void operations of its own past left out (`voids`);
+//! 4. a member is alive if some effective Add has every effective removal of it in its past; its role is the lowest among
+//!    its latest effective grants (`standing`);
+//! 5. the root's operations are never void; its `RootVoid` cancels others.
+//!
+//! Which commits count in the end is for `writing` and [`super::valid`] to say.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod keys;
+mod make;
+mod rights;
+mod standing;
+mod voids;
+mod writing;
+
+pub(super) use writing::{Limit, Writing};
+
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::op::{AddMember, Body, Genesis, Op};
+use super::op::{Body, Genesis, Op};
 use super::op_set::OpSet;
-use super::roles::SyncRole;
-use super::view::{Member, View};
+use super::view::View;
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::limits::MAX_HEADS;
-use crate::types::{Hash, HybridTimestamp, Keypair, PeerId, VaultId};
+use crate::types::{EntityType, Hash, PeerId, VaultId};
+use standing::Scope;
+use voids::Voids;
 
 /// Operations that a membership log holds at most.
 pub const MAX_OPS: usize = 100_000;
@@ -56,8 +70,42 @@ struct Node {
     op: Op,
     /// All operations before it, without itself.
     past: Arc<OpSet>,
-    /// Of a grant that satisfies rule 1: its author's right. It follows from the past alone, so it never changes.
+    /// Its author's right to it by rule 1. It follows from the past alone, so it never changes.
     right: Option<Right>,
+    /// It is a removal or a demotion that satisfies rule 1.
+    restrains: bool,
+    /// All that arrived before it and is about the same (in the same list of [`Lists`]) is in its past.
+    covers: bool,
+}
+
+/// The operations that are about one device, in the order of arrival.
+#[derive(Default, Debug)]
+struct About {
+    /// Its Adds (`Genesis` and `AddMember`).
+    adds: Vec<usize>,
+    /// Its Adds and `SetRole`s.
+    grants: Vec<usize>,
+    /// `Remove`s, and its own `Leave`s.
+    removals: Vec<usize>,
+    /// Removals and demotions that satisfy rule 1.
+    restraints: Vec<usize>,
+    teams: Vec<usize>,
+    names: Vec<usize>,
+    /// What it has signed.
+    signed: Vec<usize>,
+    /// `AcceptRange`s of its logs.
+    accepted: Vec<usize>,
+}
+
+/// Operations by what they are about, in the order of arrival.
+#[derive(Default, Debug)]
+struct Lists {
+    peers: HashMap<PeerId, About>,
+    acls: HashMap<EntityType, Vec<usize>>,
+    policies: Vec<usize>,
+    keys: Vec<usize>,
+    accepts: Vec<usize>,
+    raises: Vec<usize>,
 }
 
 /// The membership operations of one vault. Debug output shows no operation, and so no secret.
@@ -68,11 +116,17 @@ pub struct Membership {
     /// In the order of arrival, which is a causal one: parents come before children.
     nodes: Vec<Node>,
     numbers: HashMap<Hash, usize>,
-    /// For each device the operations that name it, with effect or without.
-    named: HashMap<PeerId, Vec<usize>>,
+    lists: Lists,
     heads: BTreeSet<Hash>,
     bytes: usize,
     past_bytes: usize,
+    /// What makes others void, ascending: removals and demotions with a concurrent operation of whom they are about, and
+    /// `RootVoid`s.
+    causes: Vec<usize>,
+    /// What is void in the set of all.
+    voids: Arc<Voids>,
+    /// What is void where only some of the causes are known.
+    partial: Mutex<HashMap<Vec<usize>, Arc<Voids>>>,
     view: OnceLock<Arc<View>>,
     pasts: Mutex<HashMap<Box<[Hash]>, Arc<OpSet>>>,
 }
@@ -103,16 +157,19 @@ impl Membership {
             vault: op.vault_id(),
             nodes: Vec::new(),
             numbers: HashMap::new(),
-            named: HashMap::new(),
+            lists: Lists::default(),
             heads: BTreeSet::new(),
             bytes: 0,
             past_bytes: 0,
+            causes: Vec::new(),
+            voids: Arc::default(),
+            partial: Mutex::default(),
             view: OnceLock::new(),
             pasts: Mutex::default(),
             genesis,
             genesis_bytes: op.encoded().clone(),
         };
-        membership.push(op, Arc::default(), Some(Right::RootOrAdmin));
+        membership.push(op, Arc::default(), Some(Right::RootOrAdmin), false);
         Ok(membership)
     }
 
@@ -147,7 +204,7 @@ impl Membership {
             return Ok(Inserted::MissingParents(missing));
         }
         let past = self.past_of(&op.parents).ok_or_else(|| Error::protocol("parents that are not held"))?;
-        if op.author != self.genesis.root && !self.is_named_in(&op.author, Some(&past)) {
+        if op.author != self.genesis.root && !self.is_named_in(&op.author, &past) {
             return Err(Error::new(
                 ErrorCode::NotAuthorized,
                 format!("a membership operation of {}, whom none before it names", op.author),
@@ -162,25 +219,65 @@ impl Membership {
                 format!("the membership log is full: {} operations, {} bytes", self.nodes.len(), self.bytes),
             ));
         }
-        let right = op.grant().and_then(|(peer, role, _)| self.right_to_grant(&op.author, &peer, role, &past));
-        self.push(op, past, right);
+        let (right, restrains) = self.judge(&op, &past);
+        self.push(op, past, right, restrains);
         Ok(Inserted::New(hash))
     }
 
-    fn push(&mut self, op: Op, past: Arc<OpSet>, right: Option<Right>) {
+    fn push(&mut self, op: Op, past: Arc<OpSet>, right: Option<Right>, restrains: bool) {
         let number = self.nodes.len();
         self.numbers.insert(op.hash(), number);
-        if let Some((peer, ..)) = op.grant() {
-            self.named.entry(peer).or_default().push(number);
-        }
+        let covers = self.enlist(number, &op, &past, restrains);
         op.parents.iter().for_each(|parent| {
             self.heads.remove(parent);
         });
         self.heads.insert(op.hash());
         self.bytes = self.bytes.saturating_add(op.encoded().len());
         self.past_bytes = self.past_bytes.saturating_add(past.own_bytes());
-        self.nodes.push(Node { op, past, right });
+        self.nodes.push(Node { op, past, right, restrains, covers });
+        self.note_voids(number);
         self.view = OnceLock::new();
+    }
+
+    /// Puts an operation where it is looked for; whether it has all in its past that arrived before it in its list.
+    fn enlist(&mut self, number: usize, op: &Op, past: &OpSet, restrains: bool) -> bool {
+        let (author, subject) = (op.author, op.body.subject());
+        let about = self.lists.peers.entry(subject.unwrap_or(author)).or_default();
+        if restrains {
+            about.restraints.push(number);
+        }
+        let list = match &op.body {
+            Body::Genesis(_) | Body::AddMember(_) => {
+                about.adds.push(number);
+                Some(&mut about.grants)
+            }
+            Body::SetRole(_) => Some(&mut about.grants),
+            Body::Remove(_) | Body::Leave { .. } => Some(&mut about.removals),
+            Body::SetTeams(_) => Some(&mut about.teams),
+            Body::SetName(_) => Some(&mut about.names),
+            Body::SetAcl(set) => Some(self.lists.acls.entry(set.entity_type.clone()).or_default()),
+            Body::SetPolicy(_) => Some(&mut self.lists.policies),
+            Body::SetKey(_) => Some(&mut self.lists.keys),
+            Body::AcceptRange(range) => {
+                self.lists.accepts.push(number);
+                let about = self.lists.peers.entry(range.log.id.author).or_default();
+                Some(&mut about.accepted)
+            }
+            Body::RaiseCut(_) => Some(&mut self.lists.raises),
+            Body::AcceptBranch { .. } | Body::RootVoid(_) | Body::Unknown { .. } => None,
+        };
+        let covers = list.is_some_and(|list| {
+            let nodes = &self.nodes;
+            let covers = match list.last() {
+                // Mostly each knows the one before it, which knows all before that.
+                Some(last) if nodes.get(*last).is_some_and(|last| last.covers) && past.contains(*last) => true,
+                _ => list.iter().all(|before| past.contains(*before)),
+            };
+            list.push(number);
+            covers
+        });
+        self.lists.peers.entry(author).or_default().signed.push(number);
+        covers
     }
 
     /// How many operations are held.
@@ -196,6 +293,11 @@ impl Membership {
     /// Whether an operation is held.
     pub fn contains(&self, hash: &Hash) -> bool {
         self.numbers.contains_key(hash)
+    }
+
+    /// Whether an operation is held and has effect.
+    pub fn has_effect(&self, hash: &Hash) -> bool {
+        self.numbers.get(hash).is_some_and(|number| !self.voids.contains(*number))
     }
 
     /// Whether all of these are held.
@@ -220,7 +322,7 @@ impl Membership {
         if self.heads.len() <= MAX_HEADS {
             return self.heads();
         }
-        let own = self.named.get(author).into_iter().flatten().copied();
+        let own = self.about(author).map(|about| &about.grants[..]).unwrap_or_default().iter().copied();
         let must: Vec<usize> = before.iter().filter_map(|hash| self.numbers.get(hash).copied()).chain(own).collect();
         let mut chosen: BTreeSet<Hash> = BTreeSet::new();
         let mut covered = OpSet::default();
@@ -293,12 +395,12 @@ impl Membership {
 
     /// Whether any stored operation makes this device a member, with effect or without: its commits are stored.
     pub fn knows_author(&self, peer: &PeerId) -> bool {
-        self.named.contains_key(peer)
+        self.about(peer).is_some_and(|about| !about.adds.is_empty())
     }
 
     /// Whether an operation in the past of `heads`, these included, names this device; `None` where a head is not held.
     pub fn named_in_past(&self, heads: &[Hash], peer: &PeerId) -> Option<bool> {
-        Some(self.is_named_in(peer, Some(&*self.past_of(heads)?)))
+        Some(self.is_named_in(peer, &*self.past_of(heads)?))
     }
 
     /// Whether the past of `later` has all of `earlier` in it; false where anything is not held.
@@ -310,42 +412,45 @@ impl Membership {
 
     /// The evaluation of all operations held.
     pub fn evaluate(&self) -> Arc<View> {
-        self.view.get_or_init(|| Arc::new(self.view_of(self.named.keys(), None))).clone()
+        self.view.get_or_init(|| Arc::new(self.view_of(self.lists.peers.keys(), &self.everything()))).clone()
     }
 
     /// The evaluation of the past of `heads`, these included; `None` where a head is not held.
     pub fn evaluate_at(&self, heads: &[Hash]) -> Option<View> {
-        Some(self.view_of(self.named.keys(), Some(&*self.past_of(heads)?)))
+        let past = self.past_of(heads)?;
+        let voids = self.voids_in(&past);
+        Some(self.view_of(self.lists.peers.keys(), &self.scope(&past, heads, &voids)))
     }
 
     /// [`Membership::evaluate_at`] with no other member than `peer` in it: cheap, whatever the number of members.
     pub fn evaluate_one(&self, heads: &[Hash], peer: &PeerId) -> Option<View> {
-        Some(self.view_of(std::iter::once(peer), Some(&*self.past_of(heads)?)))
+        let past = self.past_of(heads)?;
+        let voids = self.voids_in(&past);
+        Some(self.view_of(std::iter::once(peer), &self.scope(&past, heads, &voids)))
     }
 
-    /// Makes, signs and inserts an `AddMember` that knows all that is held here. Fails with `policy_denied` where
-    /// `author` may not make it.
-    pub fn add_member(&mut self, author: &Keypair, add: AddMember, hlc: HybridTimestamp) -> Result<Op> {
-        let granter = author.peer_id();
-        let heads = self.heads_for(&granter, &[]);
-        let past = self.past_of(&heads).unwrap_or_default();
-        if self.right_to_grant(&granter, &add.peer, add.role, &past).is_none() {
-            return Err(Error::new(
-                ErrorCode::PolicyDenied,
-                format!("this device may not make {} a member as {:?}; ask an Admin", add.peer, add.role),
-            ));
-        }
-        let op = Op::sign(author, self.vault, heads, hlc, Body::AddMember(add))?;
-        self.insert(op.encoded())?;
-        Ok(op)
-    }
-
-    /// The effective grants of one device, in the order of arrival.
+    /// Grants of one device that satisfied rule 1, from the last to arrive.
     pub(super) fn effective_grants(&self, peer: &PeerId) -> impl Iterator<Item = &Op> {
-        (self.named.get(peer).into_iter().flatten())
+        (self.about(peer).into_iter().flat_map(|about| about.adds.iter().rev()))
             .filter_map(|number| self.nodes.get(*number))
             .filter(|node| node.right.is_some())
             .map(|node| &node.op)
+    }
+
+    fn about(&self, peer: &PeerId) -> Option<&About> {
+        self.lists.peers.get(peer)
+    }
+
+    /// All operations held.
+    fn everything(&self) -> Scope<'_> {
+        Scope { upto: self.nodes.len(), sets: [None, None], one: None, except: None, voids: &self.voids }
+    }
+
+    /// The past of `heads`, which `past` is, without what is void.
+    fn scope<'a>(&self, past: &'a OpSet, heads: &[Hash], voids: &'a Voids) -> Scope<'a> {
+        let last = heads.iter().filter_map(|head| self.numbers.get(head)).max();
+        let upto = last.map_or(0, |last| last + 1);
+        Scope { upto, sets: [Some(past), None], one: None, except: None, voids }
     }
 
     fn node(&self, hash: &Hash) -> Option<(usize, &Node)> {
@@ -373,65 +478,9 @@ impl Membership {
         Some(past)
     }
 
-    /// Whether an operation of `set` (`None`: of all) names this device.
-    fn is_named_in(&self, peer: &PeerId, set: Option<&OpSet>) -> bool {
+    /// Whether an operation of `past` makes this device a member, with effect or without.
+    fn is_named_in(&self, peer: &PeerId, past: &OpSet) -> bool {
         *peer == self.genesis.root
-            || (self.named.get(peer).into_iter().flatten()).any(|number| set.is_none_or(|set| set.contains(*number)))
-    }
-
-    /// Rule 1: the right by which `author` grants `role` to `peer`, knowing `past`.
-    fn right_to_grant(&self, author: &PeerId, peer: &PeerId, role: SyncRole, past: &OpSet) -> Option<Right> {
-        if *author == self.genesis.root {
-            return Some(Right::RootOrAdmin);
-        }
-        let own = self.deciding_grant(author, Some(past))?.op.grant()?.1;
-        let allowed = super::view::may_add(self.genesis.policy, own, role, || self.is_named_in(peer, Some(past)));
-        allowed.then_some(if own == SyncRole::Admin { Right::RootOrAdmin } else { Right::Member })
-    }
-
-    /// Rule 4 within `set` (`None`: all): the grant that gives this device its role; `None` where it is no member.
-    /// Of several that give the same role the lowest hash, so that every replica shows the same one.
-    fn deciding_grant(&self, peer: &PeerId, set: Option<&OpSet>) -> Option<&Node> {
-        let grants = || {
-            (self.named.get(peer).into_iter().flatten().rev())
-                .filter(|number| set.is_none_or(|set| set.contains(**number)))
-                .filter_map(|number| Some((*number, self.nodes.get(*number)?)))
-        };
-        // From the last to arrive: nothing later can have an earlier one's place in its past, so what no kept one
-        // covers is a latest grant.
-        let mut latest: Vec<(usize, &Node)> = Vec::new();
-        for (number, node) in grants().filter(|(_, node)| node.right == Some(Right::RootOrAdmin)) {
-            if !latest.iter().any(|(_, later)| later.past.contains(number)) {
-                latest.push((number, node));
-            }
-        }
-        let lowest = |node: &&Node| {
-            let role = node.op.grant().map(|(_, role, _)| role);
-            (std::cmp::Reverse(role), node.op.hash())
-        };
-        if latest.is_empty() {
-            // Grants by Members never have one another in their past (rule 1), so all of them are latest.
-            return grants().map(|(_, node)| node).filter(|node| node.right == Some(Right::Member)).min_by_key(lowest);
-        }
-        latest.into_iter().map(|(_, node)| node).min_by_key(lowest)
-    }
-
-    fn view_of<'a>(&self, peers: impl Iterator<Item = &'a PeerId>, set: Option<&OpSet>) -> View {
-        let members = peers
-            .filter_map(|peer| {
-                let op = &self.deciding_grant(peer, set)?.op;
-                let (_, role, name) = op.grant()?;
-                let member = Member {
-                    role,
-                    name: name.to_owned(),
-                    added: op.hlc,
-                    by: op.author,
-                    grant: op.hash(),
-                    teams: BTreeSet::new(),
-                };
-                Some((*peer, member))
-            })
-            .collect();
-        View { kind: self.genesis.policy, root: self.genesis.root, members, acls: BTreeMap::new() }
+            || self.about(peer).is_some_and(|about| about.adds.iter().any(|number| past.contains(*number)))
     }
 }

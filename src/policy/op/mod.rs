@@ -5,160 +5,34 @@
 //! code still reads, checks, stores and forwards the operation. A body never changes its shape: what needs more gets a
 //! new code.
 
+mod access;
+mod body;
+pub mod code;
+mod cuts;
+mod genesis;
+mod key;
+mod member;
+
+pub use access::{MAX_ACL_ENTRIES, MAX_TEAMS, SetAcl, SetPolicy, SetTeams};
+pub use body::Body;
+pub use cuts::{Cut, Cuts, LogRange, MAX_CUTS};
+pub use genesis::Genesis;
+pub use key::{MAX_SEALED_KEYS, SetKey};
+pub use member::{AddMember, Remove, RootVoid, SetName, SetRole};
+
 use std::fmt;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::roles::{PolicyKind, SyncRole};
+use super::roles::SyncRole;
 use crate::error::{Error, Result};
 use crate::types::codec::{Reader, put_bytes, put_varint};
-use crate::types::limits::{MAX_DEVICE_NAME_BYTES, MAX_HEADS, MAX_MEMBERSHIP_OP_BYTES};
+use crate::types::limits::{MAX_HEADS, MAX_MEMBERSHIP_OP_BYTES};
 use crate::types::{Hash, HybridTimestamp, Keypair, PeerId, Signature, VaultId, verify};
 
 const HASH_DOMAIN: &[u8] = b"privstack-sync/operation/1\0";
 const SIGN_DOMAIN: &[u8] = b"privstack-sync/membership/1\0";
-
-/// The stable codes of all kinds of operations. This build evaluates [`code::GENESIS`] and [`code::ADD_MEMBER`]; the
-/// others are kept, forwarded and without effect.
-pub mod code {
-    /// The start of a vault: root key, policy, first Admin.
-    pub const GENESIS: u64 = 0;
-    /// A device becomes a member.
-    pub const ADD_MEMBER: u64 = 1;
-    /// A member's role changes.
-    pub const SET_ROLE: u64 = 2;
-    /// A member is no member any more.
-    pub const REMOVE: u64 = 3;
-    /// A member's teams change.
-    pub const SET_TEAMS: u64 = 4;
-    /// The access entries of a type change.
-    pub const SET_ACL: u64 = 5;
-    /// The kind of policy changes.
-    pub const SET_POLICY: u64 = 6;
-    /// Commits that did not count are accepted.
-    pub const ACCEPT_RANGE: u64 = 7;
-    /// More of a removed member's log counts.
-    pub const RAISE_CUT: u64 = 8;
-    /// One branch of a forked log counts.
-    pub const ACCEPT_BRANCH: u64 = 9;
-    /// A new vault key, sealed to the members.
-    pub const SET_KEY: u64 = 10;
-    /// A device's name changes.
-    pub const SET_NAME: u64 = 11;
-    /// A member removes itself.
-    pub const LEAVE: u64 = 12;
-    /// The root declares operations void.
-    pub const ROOT_VOID: u64 = 13;
-    /// A type is compacted up to a frontier.
-    pub const COMPACT: u64 = 14;
-}
-
-/// The start of a vault. Debug output never shows the secret.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Genesis {
-    /// The public key of the recovery key, which signs the Genesis and may do everything.
-    pub root: PeerId,
-    /// Which rules the vault follows.
-    pub policy: PolicyKind,
-    /// The first Admin.
-    pub admin: PeerId,
-    /// Its name: at most [`MAX_DEVICE_NAME_BYTES`] bytes, may be empty.
-    pub admin_name: String,
-    /// Random; keys the vault selector, so only members know it.
-    pub secret: Zeroizing<[u8; 32]>,
-}
-
-impl fmt::Debug for Genesis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Genesis")
-            .field("root", &self.root)
-            .field("policy", &self.policy)
-            .field("admin", &self.admin)
-            .field("admin_name", &self.admin_name)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A grant of membership.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AddMember {
-    /// The device.
-    pub peer: PeerId,
-    /// Its role.
-    pub role: SyncRole,
-    /// Its name as the granter knows it: at most [`MAX_DEVICE_NAME_BYTES`] bytes, may be empty.
-    pub name: String,
-}
-
-/// What an operation does.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Body {
-    /// The start.
-    Genesis(Genesis),
-    /// A device becomes a member.
-    AddMember(AddMember),
-    /// A kind that this build does not evaluate.
-    Unknown {
-        /// Its code: at least [`code::SET_ROLE`].
-        code: u64,
-        /// Its body as it came.
-        bytes: Vec<u8>,
-    },
-}
-
-impl Body {
-    /// The stable code.
-    pub fn code(&self) -> u64 {
-        match self {
-            Body::Genesis(_) => code::GENESIS,
-            Body::AddMember(_) => code::ADD_MEMBER,
-            Body::Unknown { code, .. } => *code,
-        }
-    }
-
-    fn encode(&self) -> Zeroizing<Vec<u8>> {
-        // With room from the start: no copy of the secret stays behind where the buffer grows.
-        let mut out = Zeroizing::new(Vec::with_capacity(32 * 3 + 8 + MAX_DEVICE_NAME_BYTES));
-        match self {
-            Body::Genesis(genesis) => {
-                out.extend_from_slice(&genesis.root.0);
-                out.push(policy_byte(genesis.policy));
-                out.extend_from_slice(&genesis.admin.0);
-                put_bytes(&mut out, genesis.admin_name.as_bytes());
-                out.extend_from_slice(&*genesis.secret);
-            }
-            Body::AddMember(add) => {
-                out.extend_from_slice(&add.peer.0);
-                out.push(role_byte(add.role));
-                put_bytes(&mut out, add.name.as_bytes());
-            }
-            Body::Unknown { bytes, .. } => out.extend_from_slice(bytes),
-        }
-        out
-    }
-
-    fn decode(code: u64, bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
-        let body = match code {
-            code::GENESIS => Body::Genesis(Genesis {
-                root: PeerId(reader.array()?),
-                policy: read_policy(reader.byte()?)?,
-                admin: PeerId(reader.array()?),
-                admin_name: read_name(&mut reader)?,
-                secret: Zeroizing::new(reader.array()?),
-            }),
-            code::ADD_MEMBER => Body::AddMember(AddMember {
-                peer: PeerId(reader.array()?),
-                role: read_role(reader.byte()?)?,
-                name: read_name(&mut reader)?,
-            }),
-            _ => return Ok(Body::Unknown { code, bytes: bytes.to_vec() }),
-        };
-        reader.finish()?;
-        Ok(body)
-    }
-}
 
 /// One signed operation, checked: its signature holds and its encoding is canonical.
 #[derive(Clone, PartialEq, Eq)]
@@ -261,8 +135,8 @@ impl Op {
             }
             _ => {}
         }
-        // Every field above has one encoding (shortest varints, ascending parents, bodies read to their end), so what
-        // was read is canonical; tests hold that against `sign`.
+        // Every field above has one encoding (shortest varints, ascending parents, bodies that are written as they were
+        // read), so what was read is canonical; tests hold that against `sign`.
         let hash = content_hash(bytes.get(..content_length).unwrap_or_default());
         verify(&author, SIGN_DOMAIN, &hash.0, &signature)?;
         Ok(Self { vault, author, parents, hlc, body, hash, encoded: bytes.into() })
@@ -291,7 +165,7 @@ impl Op {
         match &self.body {
             Body::Genesis(genesis) => Some((genesis.admin, SyncRole::Admin, &genesis.admin_name)),
             Body::AddMember(add) => Some((add.peer, add.role, &add.name)),
-            Body::Unknown { .. } => None,
+            _ => None,
         }
     }
 }
@@ -300,53 +174,15 @@ fn content_hash(content: &[u8]) -> Hash {
     Hash(*blake3::Hasher::new().update(HASH_DOMAIN).update(content).finalize().as_bytes())
 }
 
-fn read_name(reader: &mut Reader<'_>) -> Result<String> {
-    let name = reader.text(MAX_DEVICE_NAME_BYTES, "name of a device")?;
-    if name.chars().any(char::is_control) {
-        return Err(Error::protocol("control characters in the name of a device"));
-    }
-    Ok(name.to_owned())
-}
-
-fn role_byte(role: SyncRole) -> u8 {
-    match role {
-        SyncRole::Admin => 0,
-        SyncRole::Member => 1,
-        SyncRole::ReadOnly => 2,
-    }
-}
-
-fn read_role(byte: u8) -> Result<SyncRole> {
-    match byte {
-        0 => Ok(SyncRole::Admin),
-        1 => Ok(SyncRole::Member),
-        2 => Ok(SyncRole::ReadOnly),
-        _ => Err(Error::protocol(format!("no role has the number {byte}"))),
-    }
-}
-
-fn policy_byte(policy: PolicyKind) -> u8 {
-    match policy {
-        PolicyKind::Personal => 0,
-        PolicyKind::Enterprise => 1,
-    }
-}
-
-fn read_policy(byte: u8) -> Result<PolicyKind> {
-    match byte {
-        0 => Ok(PolicyKind::Personal),
-        1 => Ok(PolicyKind::Enterprise),
-        _ => Err(Error::protocol(format!("no kind of policy has the number {byte}"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::test;
     use proptest::prelude::*;
 
+    use super::super::roles::PolicyKind;
     use super::super::tests::{genesis, key};
     use super::*;
+    use crate::types::limits::MAX_DEVICE_NAME_BYTES;
 
     fn add(name: &str) -> Body {
         Body::AddMember(AddMember { peer: key(2).peer_id(), role: SyncRole::Member, name: name.to_owned() })
@@ -372,7 +208,7 @@ mod tests {
     }
 
     fn unknown(bytes: Vec<u8>) -> Body {
-        Body::Unknown { code: code::SET_ROLE, bytes }
+        Body::Unknown { code: code::COMPACT, bytes }
     }
 
     #[test]

@@ -1,0 +1,110 @@
+//! A lost device is removed, and a vault whose only Admin is lost is recovered by its words.
+
+use serde_json::{Value as Json, json};
+
+use crate::device::*;
+
+/// Waits until a device is no member, or one, by its own `status`.
+fn until_role(running: &mut Running, role: Json) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while running.status()["role"] != role {
+        assert!(std::time::Instant::now() < deadline, "its role is {}, not {role}", running.status()["role"]);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_removed_device_gets_nothing_more_and_what_it_writes_reaches_nobody() {
+    let a = Device::with_vault("a");
+    let (b, c) = (Device::joined(&a, "b"), Device::joined(&a, "c"));
+    let lost = b.ok(&["id"]);
+    let mut at_a = a.run(QUIC, &[]);
+    let (mut at_b, mut at_c) = (b.run_with(QUIC, &at_a), c.run_with(TCP, &at_a));
+    let note = at_b.note("before");
+    until_equal(&mut [&mut at_a, &mut at_b, &mut at_c]);
+
+    // The command line reaches the running one.
+    a.ok(&["remove", &lost]);
+    until_role(&mut at_b, Json::Null);
+    let members = at_a.ask(json!({"cmd": "members"}));
+    assert_eq!(members["members"].as_array().unwrap().len(), 2, "{members}");
+    let text = a.ok(&["members"]);
+    assert!(!text.contains(&lost) && text.contains("admin") && text.contains("member"), "{text}");
+    let reasons = at_b.explain();
+    assert!(reasons.as_array().unwrap().iter().all(|reason| reason["reason"] == "not_trusted"), "{reasons}");
+    at_b.send(json!({"cmd": "put", "type": "note", "entity": note, "ops": [{"set": ["title", "after"]}]}));
+    assert_eq!(at_b.answer().unwrap()["error"]["code"], "not_trusted");
+
+    at_a.edit(&note, json!([{"set": ["title", "without it"]}]));
+    until_equal(&mut [&mut at_a, &mut at_c]);
+    assert_eq!(at_c.fields(&note)["title"], "without it");
+    assert_eq!(at_b.fields(&note)["title"], "before");
+    // Started again, it is not let in either.
+    at_b.end();
+    let answer = b.output(&["--json", "sync", "--no-mdns", "--timeout", "3", "--peer", &at_a.address()]);
+    assert_eq!(answer.status.code(), Some(3));
+    assert_eq!(a.fails(&["remove", &lost]).1["code"], "not_found");
+    assert_eq!(c.fails(&["remove", &a.ok(&["id"])]).1["code"], "policy_denied");
+}
+
+#[test]
+fn the_words_make_a_device_an_admin_when_the_only_one_is_destroyed() {
+    let a = Device::empty();
+    let words = a.beside("words");
+    a.ok(&["init", "--name", "a", "--recovery-file", words.to_str().unwrap()]);
+    let b = Device::joined(&a, "b");
+    let note = a.ok(&["put", "note", "title=kept"]);
+    let mut at_a = a.run(QUIC, &[]);
+    let mut at_b = b.run_with(QUIC, &at_a);
+    until_equal(&mut [&mut at_a, &mut at_b]);
+    let lost = at_a.peer_id().to_owned();
+    at_a.kill();
+    at_b.end();
+    std::fs::remove_dir_all(&a.data).unwrap();
+
+    let other = Device::empty();
+    let wrong = other.beside("wrong");
+    other.ok(&["init", "--name", "other", "--recovery-file", wrong.to_str().unwrap()]);
+    assert_eq!(b.fails(&["recover", "--recovery-file", wrong.to_str().unwrap()]).1["code"], "invalid");
+    assert_eq!(b.fails(&["remove", &lost]).1["code"], "policy_denied");
+    b.ok(&["recover", "--recovery-file", words.to_str().unwrap()]);
+    assert_eq!(b.ok_json(&["status"])["role"], "admin");
+    b.ok(&["remove", &lost]);
+    b.ok(&["rename", "desk"]);
+    let c = Device::joined(&b, "c");
+    let mut at_b = b.run(QUIC, &[]);
+    let mut at_c = c.run_with(QUIC, &at_b);
+    until_equal(&mut [&mut at_b, &mut at_c]);
+    assert_eq!(at_c.fields(&json!(note))["title"], "kept");
+    let peers = at_c.ask(json!({"cmd": "peers"}));
+    assert_eq!(peers["peers"][0]["name"], "desk", "{peers}");
+    // The last Admin stays; one that has made another may go.
+    assert_eq!(b.fails(&["leave"]).1["code"], "invalid");
+    let id = c.ok(&["id"]);
+    b.ok(&["role", &id, "admin"]);
+    until_role(&mut at_c, json!("admin"));
+    b.ok(&["leave"]);
+    until_role(&mut at_b, Json::Null);
+}
+
+#[test]
+fn teams_and_lists_of_an_enterprise_vault_are_set_on_the_command_line() {
+    let a = Device::empty();
+    a.ok(&["init", "--name", "a", "--policy", "enterprise"]);
+    let b = Device::joined(&a, "b");
+    let id = b.ok(&["id"]);
+    let note = a.ok(&["put", "note", "title=x"]);
+    let at_a = a.run(TCP, &[]);
+    let sync = ["sync", "--no-mdns", "--timeout", "30", "--peer", &at_a.address()];
+    assert_eq!(b.ok_json(&sync)["received"], 0);
+    a.ok(&["team", &id, "blue"]);
+    a.ok(&["acl", "note", "--allow", "admin,member@blue"]);
+    assert_eq!(b.ok_json(&sync)["received"], 1);
+    assert_eq!(b.ok_json(&["get", &note])["entities"][0]["fields"]["title"], "x");
+    let members = b.ok_json(&["members"]);
+    assert_eq!(members["acls"], json!([{"type": "note", "entries": [{"roles": ["admin", "member"], "team": "blue"}]}]));
+    assert_eq!(b.fails(&["acl", "note"]).1["code"], "policy_denied");
+    a.ok(&["team", &id]);
+    b.ok_json(&sync);
+    assert_eq!(b.fails(&["put", "note", &note, "title=y"]).1["code"], "policy_denied");
+}
