@@ -1,4 +1,6 @@
-// The exported class of the wasm module, as the facade uses it.
+// The exported class of the wasm module, as the facade uses it. What it is opened with and what it answers is described by
+// the module itself.
+export type { ChangeInfo, NotSyncedInfo, Options as CoreOptions, PeerInfo, StatusInfo } from "../wasm/privstack_sync.js";
 
 /** A wish, by its name: `["set", field, value]`, `["type", field, at, text]` … */
 export type Edit = readonly [name: string, ...rest: unknown[]];
@@ -12,7 +14,7 @@ export type Raw =
 export interface TextChange { readonly at: number; readonly gone: number; readonly new: string }
 
 export type News =
-  | { kind: "welcome" | "saved" }
+  | { kind: "welcome" | "saved" | "pairing" | "members" }
   | { kind: "entities" | "fetched"; type: string; ids: string[] }
   | { kind: "ready"; type: string }
   | { kind: "text"; type: string; id: string; field: string; changes: TextChange[]; update?: Uint8Array }
@@ -44,13 +46,4 @@ export interface Core {
   setRelays(relays: readonly string[]): void;
   settle(): number;
   close(): Promise<void>;
-}
-
-export interface CoreOptions {
-  name: string;
-  deviceName: string;
-  memory: boolean;
-  single: boolean;
-  offline: boolean;
-  relays: string[];
 }

@@ -15,6 +15,10 @@ export interface Listener {
   ready(type: string): void;
   /** Something that `status` or `peers` show may have changed. */
   stirred(): void;
+  /** Pairing has come further, or ended. */
+  pairingMoved(): void;
+  /** Who is in the vault, or may do what, has changed. */
+  membersChanged(): void;
   /** Something was written and is not saved yet. */
   wrote(): void;
 }
@@ -149,6 +153,15 @@ export class Engine {
       case "welcome":
         this.#welcome();
         this.listener?.stirred();
+        this.listener?.membersChanged();
+        this.listener?.pairingMoved();
+        break;
+      case "pairing":
+        this.listener?.pairingMoved();
+        break;
+      case "members":
+        this.listener?.membersChanged();
+        this.listener?.stirred();
         break;
       case "saved":
         this.listener?.stirred();
@@ -180,6 +193,7 @@ export class Engine {
           this.#tell({ type: "syncError", peer: news.peer, error: syncError(news.error, news.peer) as never });
         } else {
           this.#tell({ type: news.type, peer: news.peer });
+          if (news.type === "pairingCompleted") this.listener?.pairingMoved();
         }
         this.listener?.stirred();
         break;

@@ -8,6 +8,8 @@ export interface Module {
   Core: { open(options: CoreOptions, told: (news: News[]) => void, network?: unknown, key?: Uint8Array): Promise<Core> };
   passphraseSalt(name: string): Promise<Uint8Array>;
   deriveKey(passphrase: string, salt: Uint8Array): Uint8Array;
+  /** A QR code as the text of an SVG image. */
+  qrSvg(text: string, scale: number): string;
   TestNetwork: new () => TestNetwork;
   BackupWriter: new () => { start(): Uint8Array; part(items: Uint8Array[]): Uint8Array; end(): Uint8Array; free(): void };
   backupParts(bytes: Uint8Array): Uint8Array[][];

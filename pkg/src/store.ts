@@ -1,13 +1,16 @@
 import type {
-  Abortable, AuditEntry, Collection, Device, EntityId, NotSynced, OpenOptions, Pairing, Peer, PeerId, Policy, PolicyControl,
-  Schema, Store, SyncEvent, SyncReport, SyncRole, SyncStatus,
+  Abortable, Collection, Device, EntityId, NotSynced, OpenOptions, Pairing, Peer, PeerId, PolicyControl, Schema, Store,
+  SyncEvent, SyncReport, SyncRole, SyncStatus,
 } from "./contract.js";
 import { CollectionOf, typed } from "./collection.js";
+import type { NotSyncedInfo, PeerInfo, StatusInfo } from "./core.js";
 import { Engine, type Listener } from "./engine.js";
 import { closed, invalid, SyncError, unsupported } from "./errors.js";
 import { keep } from "./keep.js";
-import { asyncDispose, LiveCell, NoValue } from "./live.js";
+import { asyncDispose, LiveCell } from "./live.js";
 import { load, type Module } from "./load.js";
+import { PairingOf } from "./pairing.js";
+import { PolicyOf } from "./policy.js";
 import { Relays } from "./relays.js";
 import { sealKey } from "./passphrase.js";
 import { onWake } from "./wake.js";
@@ -17,14 +20,6 @@ const GATHER_MS = 30;
 /** How often a relay is asked who it is, until it answers. */
 const ASK_RELAYS_MS = 15_000;
 
-/** What the engine says of itself. */
-interface EngineStatus {
-  paused: boolean; online: number; syncing: number; unsaved: number; unsent: number;
-  lastSync?: number | null; clockOffset?: number | null;
-}
-interface EnginePeer { id: string; name: string; online: boolean; connecting: boolean; platform: Peer["platform"]; via?: Peer["via"]; lastSeen?: number | null; behind: number; ahead: number }
-interface EngineReason { id: string; peer: string; reason: NotSynced["reason"]; commits: number }
-
 const NO_STATUS: SyncStatus = Object.freeze({
   state: "offline", unsaved: 0, unsent: 0, lastSync: null,
   storage: Object.freeze({ used: 0, quota: 0, persistent: false }),
@@ -33,9 +28,9 @@ const NO_STATUS: SyncStatus = Object.freeze({
 
 export class StoreOf<S extends Schema> implements Store<S>, Listener {
   readonly device: Device;
-  readonly pairing: Pairing;
+  readonly #pairing: PairingOf;
+  readonly #policy: PolicyOf;
   readonly cloud: Store<S>["cloud"];
-  readonly policy: PolicyControl;
   readonly #engine: Engine;
   readonly #module: Module;
   readonly #inMemory: boolean;
@@ -61,22 +56,27 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
     const look = () => this.stirred();
     this.#status = new LiveCell<SyncStatus>(Object.freeze({ ...NO_STATUS, tab: engine.core.leads() ? "leader" : "follower" }), look);
     this.#peers = new LiveCell<readonly Peer[]>(Object.freeze([]), look);
-    this.pairing = Object.freeze({
-      offer: async () => { throw unsupported("pairing by code"); },
-      join: async () => { throw unsupported("pairing by code"); },
-      unlock: async () => { throw unsupported("pairing by code"); },
-    });
+    this.#pairing = new PairingOf({ engine, module, peer: id => this.#peer(id), trusted: () => this.#keep() });
+    this.#policy = new PolicyOf(engine, options.policy);
     this.cloud = Object.freeze({
       connect: async () => { throw unsupported("cloud storage"); },
       setToken: () => { throw unsupported("cloud storage"); },
       disconnect: async () => { throw unsupported("cloud storage"); },
     });
-    this.policy = new NoPolicy();
     engine.listener = this;
     this.#awake = onWake(() => this.#reconnect(), () => !this.#peers.current.some(peer => peer.state === "online"), () => {
       if (this.#peers.current.some(peer => peer.state !== "online")) this.stirred();
     });
     this.stirred();
+    this.membersChanged();
+  }
+
+  get pairing(): Pairing {
+    return this.#pairing;
+  }
+
+  get policy(): PolicyControl {
+    return this.#policy;
   }
 
   get peers(): LiveCell<readonly Peer[]> {
@@ -156,8 +156,8 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
 
   async explain(id?: EntityId): Promise<readonly NotSynced[]> {
     await this.#engine.saved();
-    const reasons = await this.#engine.ask<EngineReason[]>("explain", id);
-    return reasons.map(({ id, peer, reason, commits }) => ({ id, peer, reason, commits }));
+    const reasons = await this.#engine.ask<NotSyncedInfo[]>("explain", id);
+    return reasons.map(({ id, peer, reason, commits }) => ({ id, peer, reason: reason as NotSynced["reason"], commits }));
   }
 
   async digest(): Promise<string> {
@@ -258,6 +258,14 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
     void keep().then(isKept => isKept && this.stirred());
   }
 
+  pairingMoved(): void {
+    void this.#pairing.moved().catch(() => {}); // closed, or the engine is being opened again
+  }
+
+  membersChanged(): void {
+    void this.#policy.moved().catch(() => {}); // the same
+  }
+
   stirred(): void {
     if (this.#engine.isClosed) return;
     this.#stirredMeanwhile = true;
@@ -279,6 +287,14 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
     return JSON.stringify(now) === JSON.stringify(before) ? before : Object.freeze(now);
   }
 
+  /** A device that was signed in just now. */
+  async #peer(id: PeerId): Promise<Peer> {
+    this.#tellPeers(await this.#engine.ask<PeerInfo[]>("peers"));
+    const peer = this.#peers.current.find(peer => peer.id === id);
+    if (!peer) throw new SyncError("not_found", "the device that was just paired is not in the vault any more");
+    return peer;
+  }
+
   /** Asks the engine; what is stirred meanwhile is asked for once more. */
   async #look(): Promise<void> {
     if (this.#asking) return;
@@ -287,7 +303,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
       while (this.#stirredMeanwhile && !this.#engine.isClosed) {
         this.#stirredMeanwhile = false;
         const [status, peers, storage] = await Promise.all([
-          this.#engine.ask<EngineStatus>("status"), this.#engine.ask<EnginePeer[]>("peers"), this.#storage(),
+          this.#engine.ask<StatusInfo>("status"), this.#engine.ask<PeerInfo[]>("peers"), this.#storage(),
         ]);
         if (this.#engine.isClosed) return;
         const state = status.paused ? "paused" : status.online === 0 ? "offline" : status.syncing > 0 ? "syncing" : "idle";
@@ -317,18 +333,21 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
     }
   }
 
-  #tellPeers(told: readonly EnginePeer[]): void {
+  #tellPeers(told: readonly PeerInfo[]): void {
     const before = new Map(this.#peers.current.map(peer => [peer.id, peer] as const));
     const peers = told.map(peer => {
       const now: Peer = Object.freeze({
         id: peer.id, name: peer.name || `…${peer.id.slice(-6)}`, platform: peer.platform,
-        state: peer.online ? "online" : peer.connecting ? "connecting" : "offline", via: peer.online ? (peer.via ?? null) : null,
-        lastSeen: peer.lastSeen == null ? null : new Date(peer.lastSeen), behind: peer.behind, ahead: peer.ahead,
+        state: peer.online ? "online" : peer.connecting ? "connecting" : "offline", via: peer.online ? (peer.via as Peer["via"]) : null,
+        lastSeen: peer.lastSeen == null ? null : new Date(peer.lastSeen), behind: peer.behind, ahead: peer.ahead, role: peer.role,
         rename: async (name: string) => {
           await this.#engine.ask<void>("rename", { peer: peer.id, name });
           this.stirred();
         },
-        revoke: async () => { throw unsupported("removing a device"); },
+        revoke: async () => {
+          await this.#engine.ask<void>("change", { remove: { peer: peer.id } });
+          this.stirred();
+        },
       } satisfies Peer);
       const known = before.get(peer.id);
       return known && JSON.stringify(known) === JSON.stringify(now) ? known : now;
@@ -338,24 +357,12 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
   }
 }
 
-class NoPolicy extends NoValue<Policy> implements PolicyControl {
-  readonly audit = new NoValue<readonly AuditEntry[]>(() => unsupported("the audit log"));
-
-  constructor() {
-    super(() => unsupported("policy"));
-  }
-
-  set(): Promise<void> {
-    return Promise.reject(unsupported("policy"));
-  }
-}
-
 /** Opens a store; `network` is for tests. */
 export async function openStore<S extends Schema>(options: OpenOptions<S>, network?: unknown): Promise<StoreOf<S>> {
   const { name, signal } = options;
   if (typeof name !== "string" || name === "") throw invalid("open: give the store a `name`");
   if (typeof options.schema !== "object" || options.schema === null) throw invalid("open: give the store a `schema`, made by `schema({ … })`");
-  for (const [option, what] of [["iceServers", "WebRTC"], ["cloud", "cloud storage"], ["policy", "policy"]] as const) {
+  for (const [option, what] of [["iceServers", "WebRTC"], ["cloud", "cloud storage"]] as const) {
     if (options[option] !== undefined) throw unsupported(`open: \`${option}\` (${what})`);
   }
   if (options.passphrase === "") throw invalid("open: an empty `passphrase` seals nothing; leave it out, or give one");
@@ -377,7 +384,7 @@ export async function openStore<S extends Schema>(options: OpenOptions<S>, netwo
   const key = options.passphrase === undefined || inMemory ? undefined : await sealKey(module, name, options.passphrase);
   const engine = await Engine.open(module, {
     name, deviceName, memory: inMemory, single: options.tabs === "single", offline: !options.relays?.length,
-    relays: relays.known,
+    relays: relays.known, enterprise: options.policy?.kind === "enterprise",
   }, network, key);
   const store = new StoreOf<S>(engine, module, options, deviceName);
   if (!relays.isComplete) askRelays(engine, relays);

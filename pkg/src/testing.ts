@@ -5,7 +5,7 @@ import "./index.js";
 
 /** Devices in one process, for tests of apps: each has a store in memory, and a network in memory lies between them. */
 export interface TestPeers<S extends Schema> extends AsyncDisposable {
-  /** The stores, all in the vault of the first. */
+  /** The stores, all in the vault of the first, or of none if they were to be `apart`. */
   readonly stores: readonly Store<S>[];
   /** Cuts the way between two of them, by their places. */
   cut(one: number, other: number): void;
@@ -16,9 +16,9 @@ export interface TestPeers<S extends Schema> extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** Opens so many devices in one vault. */
+/** Opens so many devices in one vault; `apart`: in none yet, for tests of pairing. */
 export async function testPeers<S extends Schema>(
-  count: number, options: Pick<OpenOptions<S>, "schema" | "wasm">,
+  count: number, options: Pick<OpenOptions<S>, "schema" | "policy" | "wasm"> & { apart?: boolean },
 ): Promise<TestPeers<S>> {
   const network = new (await load(options.wasm)).TestNetwork();
   const stores: StoreOf<S>[] = [];
@@ -30,7 +30,7 @@ export async function testPeers<S extends Schema>(
   }
   const first = stores[0];
   const connect = (from: StoreOf<S>, to: PeerId) => from.dial(`/memory/${to}/p2p/${to}`);
-  for (const store of stores.slice(1)) {
+  for (const store of options.apart ? [] : stores.slice(1)) {
     if (!first) break;
     await store.join(await first.invite(store.device.id));
     await connect(store, first.device.id);

@@ -2,11 +2,14 @@
 
 use js_sys::{Array, Uint8Array};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tsify::Tsify;
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::convert::{get, ids_to_js, object, to_error};
 use crate::error::{Error, ErrorCode, Result};
-use crate::tabs::{Answer, Ask, AskLevel, Notice, Update};
+use crate::pairing::SyncCode;
+use crate::tabs::{Answer, Ask, AskChange, AskLevel, Notice, Update};
 use crate::types::{EntityId, PeerId};
 
 /// A question by its name.
@@ -26,8 +29,7 @@ pub fn ask_from_js(name: &str, argument: &JsValue) -> Result<Ask> {
         "resume" => Ask::Resume,
         "reconnect" => Ask::Reconnect,
         "invite" => {
-            let role = serde_wasm_bindgen::from_value(get(argument, "role"))
-                .map_err(|_| Error::invalid("a role is admin, member or readOnly"))?;
+            let role = from_js(name, &get(argument, "role"))?;
             Ask::Invite(peer(&get(argument, "peer"))?, role)
         }
         "join" => Ask::Join(text(argument)?),
@@ -42,23 +44,50 @@ pub fn ask_from_js(name: &str, argument: &JsValue) -> Result<Ask> {
         "wordsSaved" => Ask::WordsSaved,
         "rename" => Ask::Rename(peer(&get(argument, "peer"))?, text(&get(argument, "name"))?),
         "dial" => Ask::Dial(text(argument)?),
+        "pairOffer" => Ask::PairOffer(given.then(|| from_js(name, argument)).transpose()?),
+        "pairJoin" => {
+            let typed = text(argument)?;
+            // What cannot be read is said at once, to whoever has typed it.
+            typed.parse::<SyncCode>()?;
+            Ask::PairJoin(typed)
+        }
+        "pairWait" => Ask::PairWait,
+        "pairConfirm" => Ask::PairConfirm(from_js(name, argument)?),
+        "pairState" => Ask::PairState,
+        "pairReject" => Ask::PairReject,
+        "pairCancel" => Ask::PairCancel,
+        "pairUnlock" => Ask::PairUnlock,
+        "policy" => Ask::Policy,
+        "change" => {
+            let change: AskChange = from_js(name, argument)?;
+            change.clone().into_change()?;
+            Ask::Change(change)
+        }
         _ => return Err(Error::new(ErrorCode::Unsupported, format!("{name}: no such question"))),
     })
 }
 
-fn to_js(value: &impl Serialize) -> JsValue {
+fn from_js<T: DeserializeOwned>(name: &str, value: &JsValue) -> Result<T> {
+    serde_wasm_bindgen::from_value(value.clone()).map_err(|error| Error::invalid(format!("{name}: {error}")))
+}
+
+fn to_js<T: Tsify + Serialize>(value: &T) -> JsValue {
     // Plain structs of numbers and texts: nothing in them fails.
-    value.serialize(&serde_wasm_bindgen::Serializer::json_compatible()).unwrap_or_default()
+    value.into_ts().map(|value| value.js_value()).unwrap_or_default()
+}
+
+fn list_to_js<T: Tsify + Serialize>(values: &[T]) -> JsValue {
+    values.iter().map(to_js).collect::<Array>().into()
 }
 
 fn answer_to_js(answer: &Answer) -> JsValue {
     match answer {
         Answer::Done => JsValue::UNDEFINED,
         Answer::Status(status) => to_js(status),
-        Answer::Peers(peers) => to_js(peers),
-        Answer::NotSynced(reasons) => to_js(reasons),
+        Answer::Peers(peers) => list_to_js(peers),
+        Answer::NotSynced(reasons) => list_to_js(reasons),
         Answer::Text(text) => text.as_str().into(),
-        Answer::History(changes) => to_js(changes),
+        Answer::History(changes) => list_to_js(changes),
         Answer::Synced(sent, received) => {
             object([("sent", (*sent as f64).into()), ("received", (*received as f64).into())])
         }
@@ -68,6 +97,10 @@ fn answer_to_js(answer: &Answer) -> JsValue {
             object([("items", items.into()), ("next", next.as_ref().map_or(JsValue::UNDEFINED, bytes))])
         }
         Answer::Words(words) => words.as_deref().map_or(JsValue::NULL, JsValue::from_str),
+        Answer::Code(code) => to_js(code),
+        Answer::PairPeer(peer) => to_js(peer),
+        Answer::PairState(state) => to_js(state),
+        Answer::Policy(policy) => to_js(policy),
     }
 }
 
@@ -81,6 +114,8 @@ fn result_to_js(number: u64, result: &Result<JsValue>) -> JsValue {
 
 fn notice_to_js(notice: &Notice) -> JsValue {
     let (name, peer) = match notice {
+        Notice::Pairing => return object([("kind", "pairing".into())]),
+        Notice::Members => return object([("kind", "members".into())]),
         Notice::Connected(peer) => ("peerConnected", peer),
         Notice::Disconnected(peer) => ("peerDisconnected", peer),
         Notice::Synced(peer) => ("syncCompleted", peer),

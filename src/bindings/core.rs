@@ -6,6 +6,7 @@ use std::rc::Rc;
 use js_sys::{Array, Function, Uint8Array};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
+use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 use zeroize::{Zeroize, Zeroizing};
@@ -16,19 +17,22 @@ use super::reading::{Wanted, read_many};
 use super::tab::{Maker, News, Shared, Tab};
 use super::testing::{TestNetwork, create_test_orchestrator};
 use crate::error::{Error, ErrorCode, Result};
-use crate::orchestrator::{OrchestratorConfig, SyncConfig, create_personal_orchestrator};
+use crate::orchestrator::{
+    OrchestratorConfig, SyncConfig, create_enterprise_orchestrator, create_personal_orchestrator,
+};
 use crate::platform::entropy;
 use crate::platform::web::keys;
 use crate::platform::web::tabs::is_visible;
+use crate::policy::PolicyKind;
 use crate::store::SealKey;
 use crate::tabs::{Election, Replica};
 use crate::transport::p2p::P2pConfig;
 use crate::types::{EntityId, EntityType, FieldName};
 
 /// What a store is opened with.
-#[derive(Deserialize, Debug)]
+#[derive(Tsify, Deserialize, Debug)]
 #[serde(rename_all = "camelCase")]
-struct Options {
+pub struct Options {
     name: String,
     device_name: String,
     /// In memory, and so this page's alone.
@@ -38,6 +42,8 @@ struct Options {
     /// Every byte stays on this device.
     offline: bool,
     relays: Vec<String>,
+    /// A vault that is made here follows an enterprise's rules.
+    enterprise: bool,
 }
 
 /// A store in a tab: a replica of what the tab shows, and the engine while the tab leads.
@@ -57,13 +63,12 @@ impl Core {
     /// Opens a store; `told` gets lists of news from then on. `key` seals what is kept: 32 bytes, as `deriveKey` gives
     /// them.
     pub async fn open(
-        options: JsValue,
+        options: Ts<Options>,
         told: Function,
         network: Option<TestNetwork>,
         key: Option<Vec<u8>>,
     ) -> Thrown<Core> {
-        let options: Options = serde_wasm_bindgen::from_value(options)
-            .map_err(|error| to_error(&Error::invalid(format!("open: {error}"))))?;
+        let options = options.to_rust().map_err(|error| to_error(&Error::invalid(format!("open: {error}"))))?;
         let seal = thrown(key.map(seal_key).transpose())?;
         if !options.memory {
             thrown(keys::check(&options.name, seal.as_ref()).await)?;
@@ -290,12 +295,14 @@ fn maker(options: &Options, seal: Option<SealKey>, network: Option<TestNetwork>)
         // Without a name the store is in memory.
         db_path: PathBuf::from(if options.memory { "" } else { &options.name }),
     };
+    let policy = if options.enterprise { PolicyKind::Enterprise } else { PolicyKind::Personal };
     Box::new(move |relays| {
         let mut config = config.clone();
         config.p2p_config.enable_relay = !relays.is_empty();
         config.p2p_config.bootstrap_nodes = relays.to_vec();
         match &network {
-            Some(network) => create_test_orchestrator(network, config),
+            Some(network) => create_test_orchestrator(network, config, policy),
+            None if policy == PolicyKind::Enterprise => create_enterprise_orchestrator(config),
             None => create_personal_orchestrator(config),
         }
     })

@@ -41,7 +41,11 @@ impl TestNetwork {
 }
 
 /// An orchestrator on a network in memory; without a name its store is in memory too.
-pub fn create_test_orchestrator(network: &TestNetwork, config: OrchestratorConfig) -> OrchestratorHandle {
+pub fn create_test_orchestrator(
+    network: &TestNetwork,
+    config: OrchestratorConfig,
+    policy: PolicyKind,
+) -> OrchestratorHandle {
     let network = network.0.clone();
-    create_on(config, PolicyKind::Personal, move |keypair, _| Ok(Some(network.join(keypair.peer_id()))))
+    create_on(config, policy, move |keypair, _| Ok(Some(network.join(keypair.peer_id()))))
 }

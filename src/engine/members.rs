@@ -69,10 +69,12 @@ impl SyncEngine {
                 self.sign(Body::SetTeams(SetTeams { peer, teams, cuts }), &mut arrived)?;
             }
             MemberChange::Acl { entity_type, entries } => {
+                self.vault_at_need()?;
                 let body = self.acl(entity_type, entries)?;
                 self.sign(body, &mut arrived)?;
             }
             MemberChange::Policy(policy) => {
+                self.vault_at_need()?;
                 let after = View { kind: policy, ..(*self.vault()?.membership.evaluate()).clone() };
                 let cuts = self.cuts_by(&after, |_| true);
                 self.sign(Body::SetPolicy(SetPolicy { policy, cuts }), &mut arrived)?;
@@ -119,6 +121,19 @@ impl SyncEngine {
         }
         self.finish_arrival(arrived);
         result
+    }
+
+    /// Tells the others what this device is called, where it was signed in without a name: an invite names a key alone.
+    pub(super) fn say_own_name(&mut self, arrived: &mut Arrived) {
+        let Some(vault) = &self.vault else { return };
+        let nameless = vault.membership.evaluate().members.get(&self.me).is_some_and(|member| member.name.is_empty());
+        if !nameless || self.device_name.is_empty() {
+            return;
+        }
+        let name = SetName { peer: self.me, name: self.device_name.clone() };
+        if let Err(error) = self.sign(Body::SetName(name), arrived) {
+            tracing::warn!(%error, "the others are not told this device's name");
+        }
     }
 
     /// Signs an operation with this device's key and takes it in.

@@ -276,6 +276,7 @@ impl SyncEngine {
 
     /// The membership log grew: who may do what, and what counts, may be different.
     fn membership_changed(&mut self, arrived: &mut Arrived) {
+        self.say_own_name(arrived);
         if let Some(vault) = &mut self.vault {
             let before = std::mem::replace(&mut vault.policy, sync_policy(vault.membership.evaluate()));
             self.access_changed(&before, arrived);

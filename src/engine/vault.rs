@@ -120,6 +120,7 @@ impl SyncEngine {
         });
         let members = members.collect();
         self.out.push(Output::Members(Arc::new(members)));
+        self.out.push(Output::Emit(SyncEvent::MembersChanged));
     }
 
     pub(super) fn read_aliases(&mut self, row: &[u8]) -> Result<()> {
@@ -249,6 +250,7 @@ impl SyncEngine {
             self.drop_vault(&mut arrived);
         }
         let vault = self.take_vault(membership, invite.vault_key.clone(), &credential, &mut arrived)?;
+        self.say_own_name(&mut arrived);
         let count = own.iter().map(|import| import.entities.len()).sum();
         for import in own {
             if let Err(error) = self.write_import(import, &mut arrived) {

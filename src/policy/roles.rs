@@ -36,3 +36,16 @@ pub struct EntityAcl {
     /// The team that it admits only, if any.
     pub team_id: Option<TeamId>,
 }
+
+impl EntityAcl {
+    /// What two entries of one type both admit, if that is one entry.
+    pub(super) fn both(one: &EntityAcl, other: &EntityAcl) -> Option<EntityAcl> {
+        let allowed_roles: Vec<SyncRole> =
+            one.allowed_roles.iter().copied().filter(|role| other.allowed_roles.contains(role)).collect();
+        let team_id = match (&one.team_id, &other.team_id) {
+            (Some(team), Some(another)) if team != another => return None,
+            (team, another) => team.clone().or_else(|| another.clone()),
+        };
+        (!allowed_roles.is_empty()).then(|| EntityAcl { entity_type: one.entity_type.clone(), allowed_roles, team_id })
+    }
+}

@@ -57,6 +57,17 @@ impl View {
         self.access(entity_type, peer).is_some_and(|access| access.write)
     }
 
+    /// The access list of a type as one list: what all lists that concurrent operations have set admit. Where two of them
+    /// ask for different teams, what needs both is left out, though it admits whoever is in both.
+    pub fn entries(&self, entity_type: &str) -> Vec<EntityAcl> {
+        let mut lists = self.acls.get(entity_type).into_iter().flatten();
+        let first = lists.next().cloned().unwrap_or_default();
+        lists.fold(first, |known, list| {
+            let pairs = known.iter().flat_map(|one| list.iter().map(move |other| (one, other)));
+            pairs.filter_map(|(one, other)| EntityAcl::both(one, other)).collect()
+        })
+    }
+
     fn access(&self, entity_type: &str, peer: &PeerId) -> Option<Access> {
         let member = self.members.get(peer)?;
         if self.kind == PolicyKind::Personal {

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Call, Change, Level, NotSynced, PeerStatus, Reply, Status};
+use super::trust::{AskChange, CodeInfo, PairPeerInfo, PairStateInfo, PolicyInfo};
+use crate::engine::{Call, Change, Level, NotSynced, Offer, PeerStatus, Reply, Status};
 use crate::error::{Error, ErrorCode, Result};
-use crate::policy::{SyncRole, recovery_words};
+use crate::policy::recovery_words;
 use crate::types::{EntityId, PeerId};
 
 /// A question.
@@ -46,6 +47,26 @@ pub enum Ask {
     Rename(PeerId, String),
     /// Dial a multiaddress.
     Dial(String),
+    /// Show a pairing code; for how many seconds one is valid.
+    PairOffer(Option<u32>),
+    /// Join by a code or link that was typed or pasted.
+    PairJoin(String),
+    /// The device that types the code shown here, once the keys are confirmed.
+    PairWait,
+    /// The user has compared the words; the other device gets this role where this one shows the code.
+    PairConfirm(AskRole),
+    /// How far pairing is.
+    PairState,
+    /// The user says no.
+    PairReject,
+    /// The user gives up.
+    PairCancel,
+    /// Pairing may go on after too many wrong codes.
+    PairUnlock,
+    /// Who is in the vault and may do what.
+    Policy,
+    /// Change that.
+    Change(AskChange),
 }
 
 /// How far writes have come.
@@ -59,6 +80,7 @@ pub enum AskLevel {
 
 /// A role, as the engine names them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
 #[serde(rename_all = "camelCase")]
 pub enum AskRole {
     /// May sign devices in.
@@ -90,10 +112,28 @@ pub enum Answer {
     Backup(Vec<Vec<u8>>, Option<Vec<u8>>),
     /// The 24 words, where they are kept.
     Words(Option<String>),
+    /// The code to show.
+    Code(CodeInfo),
+    /// The other device of a pairing.
+    PairPeer(PairPeerInfo),
+    /// How far pairing is.
+    PairState(PairStateInfo),
+    /// Who is in the vault and may do what.
+    Policy(PolicyInfo),
+}
+
+/// What answers a question.
+#[derive(Debug)]
+pub enum Asked {
+    /// A call of the engine.
+    Call(Box<Call>),
+    /// A dial of this address.
+    Dial(String),
 }
 
 /// The engine's state, as an app shows it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
 #[serde(rename_all = "camelCase")]
 pub struct StatusInfo {
     /// Whether links are cut on purpose.
@@ -116,6 +156,7 @@ pub struct StatusInfo {
 
 /// A device.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
 #[serde(rename_all = "camelCase")]
 pub struct PeerInfo {
     /// Its peer id.
@@ -126,6 +167,8 @@ pub struct PeerInfo {
     pub online: bool,
     /// Whether one is being opened.
     pub connecting: bool,
+    /// Its role, where it is a member.
+    pub role: Option<AskRole>,
     /// `web` or `desktop`.
     pub platform: Platform,
     /// The way.
@@ -140,6 +183,7 @@ pub struct PeerInfo {
 
 /// What a device runs on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
 #[serde(rename_all = "camelCase")]
 pub enum Platform {
     /// A browser.
@@ -150,6 +194,7 @@ pub enum Platform {
 
 /// Why something is not in sync.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
 #[serde(rename_all = "camelCase")]
 pub struct NotSyncedInfo {
     /// The entity, where one was asked about; empty else.
@@ -168,6 +213,7 @@ pub struct NotSyncedInfo {
 
 /// A change.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
 #[serde(rename_all = "camelCase")]
 pub struct ChangeInfo {
     /// Milliseconds since 1970, by its author's clock.
@@ -182,21 +228,11 @@ pub struct ChangeInfo {
     pub counts: bool,
 }
 
-impl From<AskRole> for SyncRole {
-    fn from(role: AskRole) -> Self {
-        match role {
-            AskRole::Admin => SyncRole::Admin,
-            AskRole::Member => SyncRole::Member,
-            AskRole::ReadOnly => SyncRole::ReadOnly,
-        }
-    }
-}
-
 impl Ask {
-    /// The call of the engine that answers this; `addresses` are where this device can be reached. `Err` gives the
-    /// address that is to be dialled, which is no call of the engine.
-    pub fn into_call(self, addresses: &[String]) -> Result<Call, String> {
-        Ok(match self {
+    /// What answers this; `addresses` are where this device can be reached. Fails with `invalid` where something in it
+    /// cannot be read.
+    pub fn into_call(self, addresses: &[String]) -> Result<Asked> {
+        let call = match self {
             Ask::Status => Call::Status,
             Ask::Peers => Call::Peers,
             Ask::Explain(id) => Call::Explain(id.map(EntityId)),
@@ -215,8 +251,19 @@ impl Ask {
             Ask::Words => Call::RecoveryKey,
             Ask::WordsSaved => Call::RecoverySaved,
             Ask::Rename(peer, name) => Call::Rename(peer, name),
-            Ask::Dial(address) => return Err(address),
-        })
+            Ask::Dial(address) => return Ok(Asked::Dial(address)),
+            Ask::PairOffer(ttl) => Call::PairOffer(Offer { ttl: ttl.map(u64::from), ..Offer::default() }),
+            Ask::PairJoin(code) => Call::PairJoin { code: code.parse()?, addresses: Vec::new() },
+            Ask::PairWait => Call::PairWait,
+            Ask::PairConfirm(role) => Call::PairConfirm(role.into()),
+            Ask::PairState => Call::PairState,
+            Ask::PairReject => Call::PairReject,
+            Ask::PairCancel => Call::PairCancel,
+            Ask::PairUnlock => Call::PairUnlock,
+            Ask::Policy => Call::Members,
+            Ask::Change(change) => Call::Change(change.into_change()?),
+        };
+        Ok(Asked::Call(Box::new(call)))
     }
 }
 
@@ -236,17 +283,13 @@ impl Answer {
             Reply::RecoveryKey(key) => {
                 Answer::Words(key.map(|key| recovery_words(&key.0).map(|words| words.to_string())).transpose()?)
             }
+            Reply::PairingCode(shown) => Answer::Code((*shown).into()),
+            Reply::PairingPeer(peer) => Answer::PairPeer((*peer).into()),
+            Reply::Paired(peer) => Answer::Text(peer.to_string()),
+            Reply::PairingState(state) => Answer::PairState((*state).into()),
+            Reply::Members(members) => Answer::Policy((*members).into()),
             // No tab asks for these.
-            Reply::Members(_)
-            | Reply::Written(_)
-            | Reply::Entities(_)
-            | Reply::Tab(_)
-            | Reply::TabSaved(_)
-            | Reply::States(_)
-            | Reply::PairingCode(_)
-            | Reply::PairingPeer(_)
-            | Reply::Paired(_)
-            | Reply::PairingState(_) => {
+            Reply::Written(_) | Reply::Entities(_) | Reply::Tab(_) | Reply::TabSaved(_) | Reply::States(_) => {
                 return Err(Error::new(ErrorCode::Unsupported, "the engine answered with another kind of reply"));
             }
         })
@@ -278,6 +321,7 @@ impl From<PeerStatus> for PeerInfo {
         Self {
             id: peer.peer_id.to_string(),
             name: peer.name,
+            role: peer.role.map(AskRole::from),
             online: peer.online,
             connecting: peer.connecting,
             platform: if peer.browser { Platform::Web } else { Platform::Desktop },

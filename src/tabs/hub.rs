@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::answer::Answer;
+use super::answer::{Answer, Asked};
 use super::message::{Notice, ToLeader, ToTab};
 use crate::engine::{Call, Reply, SyncEvent, TabId};
 use crate::error::{ErrorCode, Result};
@@ -131,8 +131,9 @@ impl Hub {
                 self.call(Call::TabWrites { tab, number, log, writes }, Waiting::Saved(tab, number));
             }
             ToLeader::Ask(tab, number, ask) => match ask.into_call(&self.addresses) {
-                Ok(call) => self.call(call, Waiting::Answer(tab, number)),
-                Err(address) => {
+                Ok(Asked::Call(call)) => self.call(*call, Waiting::Answer(tab, number)),
+                Err(error) => self.post(ToTab::Answer(tab, number, Err(error))),
+                Ok(Asked::Dial(address)) => {
                     self.next += 1;
                     self.waiting.insert(self.next, Waiting::Answer(tab, number));
                     self.out.push(HubOutput::Dial(self.next, address));
@@ -188,6 +189,8 @@ impl Hub {
             SyncEvent::PeerDisconnected(peer) => Notice::Disconnected(peer),
             SyncEvent::SyncCompleted(peer) => Notice::Synced(peer),
             SyncEvent::PairingCompleted(peer) => Notice::Paired(peer),
+            SyncEvent::PairingCode(_) | SyncEvent::PairingFound(_) | SyncEvent::PairingEnded(..) => Notice::Pairing,
+            SyncEvent::MembersChanged => Notice::Members,
             SyncEvent::SyncError(peer, text) => Notice::Failed(peer, ErrorCode::Transport.to_byte(), text),
             SyncEvent::StorageFailed(code, text) => Notice::StoreFailed(self.me, code.to_byte(), text),
             SyncEvent::Warning(code, text) => Notice::Failed(self.me, code.to_byte(), text),

@@ -63,6 +63,10 @@ pub enum Notice {
     Synced(PeerId),
     /// A device was signed in.
     Paired(PeerId),
+    /// Pairing has come further, or ended: ask how far it is.
+    Pairing,
+    /// Who is in the vault, or may do what, has changed.
+    Members,
     /// Something failed: with this device, or here (then it is this one).
     Failed(PeerId, u8, String),
     /// The store failed: what is not saved stays in memory, and goes on when the store is open again.

@@ -15,13 +15,15 @@ mod hub;
 mod message;
 mod replica;
 mod texts;
+mod trust;
 
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, Ask, AskLevel, ChangeInfo, NotSyncedInfo, PeerInfo, StatusInfo};
+pub use answer::{Answer, Ask, AskLevel, AskRole, Asked, ChangeInfo, NotSyncedInfo, PeerInfo, StatusInfo};
 pub use draft::Failure;
 pub use election::{Election, ElectionInput, ElectionOutput, HANDOVER_US, Wish};
 pub use hub::{Hub, HubInput, HubOutput};
 pub use message::{Notice, ToLeader, ToTab};
 pub use replica::{Replica, Seen, TextEvent, Update};
+pub use trust::{AclInfo, AskChange, CodeInfo, MemberInfo, PairPeerInfo, PairStateInfo, PolicyInfo};

@@ -1,7 +1,7 @@
 //! A network in memory: transports of one process that reach each other by name, for tests and for apps that hold two
 //! devices. It knows no time: a link opens at once, or never.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 use super::{Transport, TransportEvent};
 use crate::engine::{LinkId, Via};
 use crate::error::{Error, ErrorCode, Result};
+use crate::pairing::NAMEPLATES;
 use crate::types::PeerId;
 use crate::types::limits::MAX_FRAME_BYTES;
 
@@ -26,6 +27,8 @@ struct Shared {
     nodes: HashMap<PeerId, Node>,
     cut: HashSet<(PeerId, PeerId)>,
     links: u64,
+    /// Whom the network names by a number, as a relay would.
+    nameplates: BTreeMap<u16, PeerId>,
 }
 
 #[derive(Default)]
@@ -35,10 +38,14 @@ struct Node {
     links: HashMap<LinkId, End>,
     waker: Option<Waker>,
     paused: bool,
+    /// Whether it takes pairing streams.
+    pairing: bool,
 }
 
 struct End {
     peer: PeerId,
+    /// Whether it is a pairing stream.
+    pairing: bool,
     theirs: LinkId,
     /// Bytes sent that the peer has not taken yet.
     queued: usize,
@@ -54,7 +61,7 @@ impl Node {
     }
 
     fn link_to(&self, peer: &PeerId) -> Option<LinkId> {
-        self.links.iter().find(|(_, end)| end.peer == *peer).map(|(link, _)| *link)
+        self.links.iter().find(|(_, end)| end.peer == *peer && !end.pairing).map(|(link, _)| *link)
     }
 }
 
@@ -68,7 +75,7 @@ impl MemoryNetwork {
     pub fn join(&self, peer: PeerId) -> MemoryTransport {
         let mut shared = self.lock();
         shared.leave(peer);
-        shared.nodes.entry(peer).or_default().push(TransportEvent::Listening(format!("{SCHEME}{peer}")));
+        shared.nodes.entry(peer).or_default().push(TransportEvent::Listening(format!("{SCHEME}{peer}/p2p/{peer}")));
         MemoryTransport { network: self.clone(), me: peer }
     }
 
@@ -76,7 +83,7 @@ impl MemoryNetwork {
     pub fn cut(&self, one: PeerId, other: PeerId) {
         let mut shared = self.lock();
         shared.cut.extend([(one, other), (other, one)]);
-        shared.close(one, other);
+        shared.close_all(one, |end| end.peer == other);
     }
 
     /// Undoes [`Self::cut`].
@@ -93,49 +100,79 @@ impl MemoryNetwork {
 
 impl Shared {
     fn dial(&mut self, me: PeerId, peer: PeerId) -> std::result::Result<(), String> {
+        let node = self.reach(me, peer)?;
+        if node.link_to(&peer).is_some_and(|link| node.links.get(&link).is_some_and(|end| !end.closing)) {
+            return Ok(());
+        }
+        if let Some(closing) = node.link_to(&peer) {
+            self.close(me, closing);
+        }
+        self.open(me, peer, false);
+        Ok(())
+    }
+
+    fn pair(&mut self, me: PeerId, peer: PeerId) -> std::result::Result<(), String> {
+        self.reach(me, peer)?;
+        if self.nodes.get(&peer).is_none_or(|node| !node.pairing) {
+            return Err(format!("the device at {SCHEME}{peer} is not showing a code"));
+        }
+        self.open(me, peer, true);
+        Ok(())
+    }
+
+    /// This device, where it may open a stream to that one.
+    fn reach(&self, me: PeerId, peer: PeerId) -> std::result::Result<&Node, String> {
         let node = self.nodes.get(&me).ok_or("this device has left the network")?;
         if node.paused {
             return Err("links are paused on this device".into());
         }
-        if node.link_to(&peer).is_some_and(|link| node.links.get(&link).is_some_and(|end| !end.closing)) {
-            return Ok(());
+        match peer == me || self.cut.contains(&(me, peer)) || self.nodes.get(&peer).is_none_or(|node| node.paused) {
+            true => Err(format!("no answer at {SCHEME}{peer}")),
+            false => Ok(node),
         }
-        if peer == me || self.cut.contains(&(me, peer)) || self.nodes.get(&peer).is_none_or(|node| node.paused) {
-            return Err(format!("no answer at {SCHEME}{peer}"));
-        }
-        self.close(me, peer);
+    }
+
+    fn open(&mut self, me: PeerId, peer: PeerId, pairing: bool) {
         let (ours, theirs) = (LinkId(self.links + 1), LinkId(self.links + 2));
         self.links += 2;
         for (node, link, peer, theirs, initiator) in [(me, ours, peer, theirs, true), (peer, theirs, me, ours, false)] {
             let Some(node) = self.nodes.get_mut(&node) else { continue };
-            node.links.insert(link, End { peer, theirs, queued: 0, closing: false });
-            node.push(TransportEvent::LinkUp { link, peer, initiator, via: Via::Lan });
+            node.links.insert(link, End { peer, pairing, theirs, queued: 0, closing: false });
+            let via = Via::Lan;
+            node.push(match pairing {
+                true => TransportEvent::PairingUp { link, peer, initiator, via },
+                false => TransportEvent::LinkUp { link, peer, initiator, via },
+            });
         }
-        Ok(())
     }
 
-    /// Ends the link of two devices, if there is one.
-    fn close(&mut self, one: PeerId, other: PeerId) {
-        for (me, peer) in [(one, other), (other, one)] {
-            let Some(node) = self.nodes.get_mut(&me) else { continue };
-            if let Some(link) = node.link_to(&peer) {
-                node.links.remove(&link);
+    /// Ends a stream of this device on both sides.
+    fn close(&mut self, me: PeerId, link: LinkId) {
+        let Some(end) = self.nodes.get(&me).and_then(|node| node.links.get(&link)) else { return };
+        for (node, link) in [(me, link), (end.peer, end.theirs)] {
+            let Some(node) = self.nodes.get_mut(&node) else { continue };
+            if node.links.remove(&link).is_some() {
                 node.push(TransportEvent::LinkDown(link));
             }
         }
     }
 
-    fn close_all(&mut self, me: PeerId) {
-        let peers: Vec<_> =
-            self.nodes.get(&me).into_iter().flat_map(|node| node.links.values()).map(|end| end.peer).collect();
-        for peer in peers {
-            self.close(me, peer);
-        }
+    fn close_all(&mut self, me: PeerId, which: impl Fn(&End) -> bool) {
+        let links = self.nodes.get(&me).into_iter().flat_map(|node| &node.links);
+        let links: Vec<_> = links.filter(|(_, end)| which(end)).map(|(link, _)| *link).collect();
+        links.into_iter().for_each(|link| self.close(me, link));
     }
 
     fn leave(&mut self, me: PeerId) {
-        self.close_all(me);
+        self.close_all(me, |_| true);
         self.nodes.remove(&me);
+        self.nameplates.retain(|_, peer| *peer != me);
+    }
+
+    fn tell(&mut self, me: PeerId, event: TransportEvent) {
+        if let Some(node) = self.nodes.get_mut(&me) {
+            node.push(event);
+        }
     }
 
     fn send(&mut self, me: PeerId, link: LinkId, frame: Vec<u8>) {
@@ -146,11 +183,9 @@ impl Shared {
         let (peer, theirs) = (end.peer, end.theirs);
         end.queued += frame.len();
         if frame.is_empty() || frame.len() > MAX_FRAME_BYTES || end.queued > MAX_QUEUED {
-            return self.close(me, peer);
+            return self.close(me, link);
         }
-        if let Some(node) = self.nodes.get_mut(&peer) {
-            node.push(TransportEvent::Frame(theirs, frame));
-        }
+        self.tell(peer, TransportEvent::Frame(theirs, frame));
     }
 
     /// The device has taken an event: a frame makes room at its sender.
@@ -164,7 +199,7 @@ impl Shared {
         let done = end.closing && end.queued == 0;
         sender.push(TransportEvent::Sent(theirs, frame.len()));
         if done {
-            self.close(me, peer);
+            self.close(me, *link);
         }
     }
 }
@@ -200,23 +235,54 @@ impl Transport for MemoryTransport {
         node.events.retain(|event| !matches!(event, TransportEvent::Frame(other, _) if *other == link));
         let Some(end) = node.links.get_mut(&link) else { return };
         end.closing = true;
-        let (peer, done) = (end.peer, end.queued == 0);
-        if done {
-            shared.close(self.me, peer);
+        if end.queued == 0 {
+            shared.close(self.me, link);
         }
     }
 
     fn dial(&mut self, peer: PeerId, _: Vec<String>) {
         let mut shared = self.network.lock();
-        if let Err(why) = shared.dial(self.me, peer)
-            && let Some(node) = shared.nodes.get_mut(&self.me)
-        {
-            node.push(TransportEvent::DialFailed(peer, why));
+        if let Err(why) = shared.dial(self.me, peer) {
+            shared.tell(self.me, TransportEvent::DialFailed(peer, why));
         }
     }
 
+    fn set_pairing(&mut self, on: bool) {
+        let mut shared = self.network.lock();
+        if let Some(node) = shared.nodes.get_mut(&self.me) {
+            node.pairing = on;
+        }
+        shared.nameplates.retain(|_, peer| on || *peer != self.me);
+    }
+
+    fn pair(&mut self, peer: PeerId, _: Vec<String>) -> Result<()> {
+        let mut shared = self.network.lock();
+        if let Err(why) = shared.pair(self.me, peer) {
+            shared.tell(self.me, TransportEvent::PairingFailed(peer, why));
+        }
+        Ok(())
+    }
+
+    fn claim_nameplate(&mut self) {
+        let mut shared = self.network.lock();
+        shared.nameplates.retain(|_, peer| *peer != self.me);
+        let free = NAMEPLATES.into_iter().find(|number| !shared.nameplates.contains_key(number));
+        if let Some(number) = free {
+            shared.nameplates.insert(number, self.me);
+            shared.tell(self.me, TransportEvent::NameplateClaimed(number));
+        }
+    }
+
+    fn find_nameplate(&mut self, number: u16) -> Result<()> {
+        let mut shared = self.network.lock();
+        let peer = shared.nameplates.get(&number).copied();
+        shared.tell(self.me, TransportEvent::NameplateFound(number, Ok(peer)));
+        Ok(())
+    }
+
     fn dial_address(&mut self, address: &str) -> Result<()> {
-        let peer = address.strip_prefix(SCHEME).ok_or_else(|| {
+        let name = address.strip_prefix(SCHEME).and_then(|rest| rest.split('/').next());
+        let peer = name.ok_or_else(|| {
             Error::new(ErrorCode::Invalid, format!("`{address}` is no address in memory; one is {SCHEME}12D3KooW…"))
         })?;
         self.dial(peer.parse()?, Vec::new());
@@ -225,7 +291,7 @@ impl Transport for MemoryTransport {
 
     fn pause(&mut self) {
         let mut shared = self.network.lock();
-        shared.close_all(self.me);
+        shared.close_all(self.me, |_| true);
         if let Some(node) = shared.nodes.get_mut(&self.me) {
             node.paused = true;
             node.events.retain(|event| !matches!(event, TransportEvent::Frame(..)));
@@ -261,6 +327,37 @@ mod tests {
         assert!(matches!(take(&mut a), Some(TransportEvent::Listening(_))));
         assert!(matches!(take(&mut b), Some(TransportEvent::Listening(_))));
         (network, a, b)
+    }
+
+    #[test]
+    fn pairing_streams_reach_only_those_who_take_them_and_live_beside_links() {
+        let (network, mut a, mut b) = pair();
+        a.pair(B, Vec::new()).unwrap();
+        assert!(matches!(take(&mut a), Some(TransportEvent::PairingFailed(B, _))));
+        b.set_pairing(true);
+        b.claim_nameplate();
+        let Some(TransportEvent::NameplateClaimed(number)) = take(&mut b) else { panic!("no number") };
+        a.find_nameplate(number).unwrap();
+        assert!(matches!(take(&mut a), Some(TransportEvent::NameplateFound(_, Ok(Some(B))))));
+        a.pair(B, Vec::new()).unwrap();
+        let Some(TransportEvent::PairingUp { link, .. }) = take(&mut a) else { panic!("no pairing stream") };
+        let Some(TransportEvent::PairingUp { link: theirs, initiator: false, .. }) = take(&mut b) else {
+            panic!("no pairing stream")
+        };
+        a.dial(B, Vec::new());
+        (up(&mut a), up(&mut b));
+        a.send(link, vec![1]);
+        assert!(matches!(take(&mut b), Some(TransportEvent::Frame(from, _)) if from == theirs));
+        assert!(matches!(take(&mut a), Some(TransportEvent::Sent(..))));
+        a.hang_up(link);
+        assert!(matches!(take(&mut b), Some(TransportEvent::LinkDown(down)) if down == theirs));
+        assert!(matches!(take(&mut a), Some(TransportEvent::LinkDown(down)) if down == link));
+        network.cut(A, B);
+        assert!(matches!(take(&mut b), Some(TransportEvent::LinkDown(_))), "the link had stayed");
+        b.set_pairing(false);
+        a.find_nameplate(number).unwrap();
+        assert!(matches!(take(&mut a), Some(TransportEvent::LinkDown(_))));
+        assert!(matches!(take(&mut a), Some(TransportEvent::NameplateFound(_, Ok(None)))));
     }
 
     fn take(transport: &mut MemoryTransport) -> Option<TransportEvent> {

@@ -365,6 +365,8 @@ pub enum SyncEvent {
     Changed(Arc<Changed>),
     /// This device is in another vault now: replicas start anew.
     VaultChanged,
+    /// Who is in the vault, or may do what, has changed.
+    MembersChanged,
     /// A device was signed in, or this one was.
     PairingCompleted(PeerId),
     /// This pairing code is to be shown now.

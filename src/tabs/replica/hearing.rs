@@ -29,6 +29,13 @@ impl Replica {
                 self.store_failed(Error::new(ErrorCode::from_byte(code), text.clone()));
                 self.updates.push(Update::Notice(Notice::StoreFailed(peer, code, text)));
             }
+            // These stand by themselves: whoever joins another vault is told how that went while its replica begins anew.
+            ToTab::Notice(notice) => self.updates.push(Update::Notice(notice)),
+            ToTab::Answer(_, number, answer) => {
+                if self.asks.remove(&number).is_some() {
+                    self.updates.push(Update::Answer(number, answer));
+                }
+            }
             _ if !self.welcome => return, // it stands on what was told before
             ToTab::Page(_, entity_type, states, last) => {
                 self.take_states(&entity_type, states, None);
@@ -42,13 +49,7 @@ impl Replica {
                 self.updates.push(Update::Fetched(entity_type, ids));
             }
             ToTab::Saved(_, number, saved) => self.saved(number, saved),
-            ToTab::Answer(_, number, answer) => {
-                if self.asks.remove(&number).is_some() {
-                    self.updates.push(Update::Answer(number, answer));
-                }
-            }
             ToTab::Changed(changed) => self.changed(now, &changed),
-            ToTab::Notice(notice) => self.updates.push(Update::Notice(notice)),
         }
         self.write_blind(now);
         self.send(now);

@@ -1,0 +1,238 @@
+//! What a tab asks about pairing and about who may do what, and what it is answered.
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::AskRole;
+use crate::engine::{MemberChange, Members, PairingState};
+use crate::error::Result;
+use crate::pairing::{PairingPeer, ShownCode};
+use crate::policy::{EntityAcl, Member, PolicyKind, SyncRole, TeamId};
+use crate::types::{EntityType, PeerId};
+
+/// A change of who is in the vault or may do what.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
+#[serde(rename_all = "camelCase")]
+pub enum AskChange {
+    /// Remove a device.
+    Remove {
+        /// Which.
+        peer: String,
+    },
+    /// Give a member another role.
+    Role {
+        /// Which.
+        peer: String,
+        /// Its new role.
+        role: AskRole,
+    },
+    /// Put a member into these teams only.
+    Teams {
+        /// Which.
+        peer: String,
+        /// The teams.
+        teams: Vec<String>,
+    },
+    /// Say who reads and writes a type.
+    #[serde(rename_all = "camelCase")]
+    Acl {
+        /// The type.
+        entity_type: String,
+        /// A union of entries.
+        entries: Vec<AclInfo>,
+    },
+    /// Follow other rules.
+    Policy {
+        /// Those of an enterprise, or personal ones.
+        enterprise: bool,
+    },
+}
+
+/// Whom a type admits.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
+#[serde(rename_all = "camelCase")]
+pub struct AclInfo {
+    /// The type.
+    pub entity_type: String,
+    /// The roles that it admits.
+    pub allowed_roles: Vec<AskRole>,
+    /// The team that it admits only, if any.
+    pub team_id: Option<String>,
+}
+
+/// A member of the vault.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
+#[serde(rename_all = "camelCase")]
+pub struct MemberInfo {
+    /// Its peer id.
+    pub id: String,
+    /// Its role.
+    pub role: AskRole,
+    /// Its teams.
+    pub teams: Vec<String>,
+}
+
+/// Who is in the vault and may do what.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyInfo {
+    /// Whether the rules are an enterprise's.
+    pub enterprise: bool,
+    /// The members.
+    pub members: Vec<MemberInfo>,
+    /// The access lists.
+    pub acls: Vec<AclInfo>,
+}
+
+/// A pairing code that is shown.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
+#[serde(rename_all = "camelCase")]
+pub struct CodeInfo {
+    /// To be typed.
+    pub code: String,
+    /// The same as a link.
+    pub uri: String,
+    /// Milliseconds since 1970.
+    pub expires_at: f64,
+}
+
+/// The other device of a pairing.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
+#[serde(rename_all = "camelCase")]
+pub struct PairPeerInfo {
+    /// Its peer id.
+    pub id: String,
+    /// Its name, as it says.
+    pub name: String,
+    /// `web` or `desktop`, as it says.
+    pub platform: String,
+    /// The words that both screens must show alike.
+    pub words: Vec<String>,
+    /// Whether this device joins the other's vault.
+    pub joining: bool,
+}
+
+/// How far pairing is.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
+#[serde(rename_all = "camelCase")]
+pub struct PairStateInfo {
+    /// The code that is shown.
+    pub shown: Option<CodeInfo>,
+    /// The other device, once the keys are confirmed.
+    pub peer: Option<PairPeerInfo>,
+    /// The device of the last pairing, once both trust each other.
+    pub paired: Option<String>,
+}
+
+impl AskChange {
+    /// The change as the engine takes it.
+    pub fn into_change(self) -> Result<MemberChange> {
+        Ok(match self {
+            AskChange::Remove { peer } => MemberChange::Remove(peer.parse()?),
+            AskChange::Role { peer, role } => MemberChange::Role { peer: peer.parse()?, role: role.into() },
+            AskChange::Teams { peer, teams } => {
+                MemberChange::Teams { peer: peer.parse()?, teams: teams.into_iter().map(TeamId).collect() }
+            }
+            AskChange::Acl { entity_type, entries } => MemberChange::Acl {
+                entity_type: EntityType::new(&entity_type)?,
+                entries: entries.into_iter().map(EntityAcl::from).collect(),
+            },
+            AskChange::Policy { enterprise: true } => MemberChange::Policy(PolicyKind::Enterprise),
+            AskChange::Policy { enterprise: false } => MemberChange::Policy(PolicyKind::Personal),
+        })
+    }
+}
+
+impl From<AskRole> for SyncRole {
+    fn from(role: AskRole) -> Self {
+        match role {
+            AskRole::Admin => SyncRole::Admin,
+            AskRole::Member => SyncRole::Member,
+            AskRole::ReadOnly => SyncRole::ReadOnly,
+        }
+    }
+}
+
+impl From<SyncRole> for AskRole {
+    fn from(role: SyncRole) -> Self {
+        match role {
+            SyncRole::Admin => AskRole::Admin,
+            SyncRole::Member => AskRole::Member,
+            SyncRole::ReadOnly => AskRole::ReadOnly,
+        }
+    }
+}
+
+impl From<AclInfo> for EntityAcl {
+    fn from(acl: AclInfo) -> Self {
+        Self {
+            entity_type: acl.entity_type,
+            allowed_roles: acl.allowed_roles.into_iter().map(SyncRole::from).collect(),
+            team_id: acl.team_id.map(TeamId),
+        }
+    }
+}
+
+impl From<EntityAcl> for AclInfo {
+    fn from(acl: EntityAcl) -> Self {
+        Self {
+            entity_type: acl.entity_type,
+            allowed_roles: acl.allowed_roles.into_iter().map(AskRole::from).collect(),
+            team_id: acl.team_id.map(|team| team.0),
+        }
+    }
+}
+
+impl From<Members> for PolicyInfo {
+    fn from(members: Members) -> Self {
+        let view = members.view;
+        let member = |(peer, member): (&PeerId, &Member)| MemberInfo {
+            id: peer.to_string(),
+            role: member.role.into(),
+            teams: member.teams.iter().map(|team| team.0.clone()).collect(),
+        };
+        Self {
+            enterprise: view.kind == PolicyKind::Enterprise,
+            members: view.members.iter().map(member).collect(),
+            acls: view.acls.keys().flat_map(|name| view.entries(name)).map(AclInfo::from).collect(),
+        }
+    }
+}
+
+impl From<ShownCode> for CodeInfo {
+    fn from(shown: ShownCode) -> Self {
+        Self {
+            code: shown.code.shown().to_string(),
+            uri: shown.link.shown().to_string(),
+            expires_at: shown.expires_at as f64,
+        }
+    }
+}
+
+impl From<PairingPeer> for PairPeerInfo {
+    fn from(peer: PairingPeer) -> Self {
+        Self {
+            id: peer.peer.to_string(),
+            name: peer.about.device_name,
+            platform: peer.about.platform,
+            words: peer.words.iter().map(|word| (*word).to_owned()).collect(),
+            joining: peer.joining,
+        }
+    }
+}
+
+impl From<PairingState> for PairStateInfo {
+    fn from(state: PairingState) -> Self {
+        Self {
+            shown: state.shown.map(CodeInfo::from),
+            peer: state.peer.map(PairPeerInfo::from),
+            paired: state.paired.map(|peer| peer.to_string()),
+        }
+    }
+}

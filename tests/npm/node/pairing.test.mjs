@@ -1,0 +1,202 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { testPeers } from "@privstack/sync/testing";
+import { app, thrown, until } from "./support.mjs";
+
+async function apart(test, count, options = {}) {
+  const peers = await testPeers(count, { schema: app, apart: true, ...options });
+  test.after(() => peers.close());
+  return peers;
+}
+
+/** An offer, once the network has given it a number: the code says then where it leads. */
+async function offerOf(store, options) {
+  const offer = await store.pairing.offer(options);
+  await until(offer.current, ({ code }) => /^\d{4}-/.test(code));
+  return offer;
+}
+
+/** Both users see the same words and confirm. */
+async function pair(host, guest, role) {
+  const offer = await offerOf(host);
+  const joining = await guest.pairing.join(offer.code);
+  const shown = await offer.session;
+  assert.deepEqual(shown.words, joining.words);
+  return Promise.all([joining.confirm(), shown.confirm({ role })]);
+}
+
+test("a code typed on another device makes both trust each other", async test => {
+  const peers = await apart(test, 2);
+  const [host, guest] = peers.stores;
+  host.collection("note").create({ title: "host's" });
+  guest.collection("note").create({ title: "guest's" });
+  const offer = await offerOf(host);
+  assert.match(offer.code, /^\d{4}-\d{6}$/, "the network has numbers for devices");
+  assert.equal(offer.uri.protocol, "privstack:");
+  const seconds = (offer.expiresAt - Date.now()) / 1_000;
+  assert.ok(seconds > 100 && seconds <= 120, String(seconds));
+  const picture = offer.qr({ scale: 3 });
+  assert.match(picture, /^<svg xmlns="http:\/\/www.w3.org\/2000\/svg" viewBox="0 0 (\d+) \1"/);
+
+  const completed = (async () => {
+    for await (const event of guest.events()) if (event.type === "pairingCompleted") return event.peer;
+  })();
+  const joining = await guest.pairing.join(` ${offer.code.replace("-", " ")} `);
+  const shown = await offer.session;
+  assert.deepEqual(joining.words, shown.words);
+  assert.equal(joining.words.length, 4);
+  assert.deepEqual([joining.peer.name, shown.peer.name], [host.device.name, guest.device.name]);
+  assert.deepEqual([joining.peer.id, shown.peer.id], [host.device.id, guest.device.id], "as the connection authenticated them");
+  assert.equal(joining.step.current, "confirming");
+  assert.deepEqual(host.peers.current, [], "nothing before both have confirmed");
+  const [theirs, ours] = await Promise.all([joining.confirm(), shown.confirm()]);
+  assert.deepEqual([theirs.id, ours.id], [host.device.id, guest.device.id]);
+  assert.deepEqual([joining.step.current, shown.step.current], ["trusted", "trusted"]);
+  assert.equal(await completed, host.device.id);
+  await peers.converged();
+  const titles = host.collection("note").all({ orderBy: "title" });
+  await until(titles, rows => rows.length === 2);
+  assert.deepEqual(titles.current.map(note => note.title), ["guest's", "host's"], "both kept what they had");
+  const seen = await until(host.peers, list => list.some(peer => peer.id === guest.device.id && peer.state === "online"));
+  assert.deepEqual(seen.map(({ name, role, platform }) => ({ name, role, platform })), [{ name: guest.device.name, role: "member", platform: "web" }]);
+});
+
+test("the link of the QR code does the same", async test => {
+  const peers = await apart(test, 2);
+  const [host, guest] = peers.stores;
+  const offer = await host.pairing.offer();
+  const joining = await guest.pairing.join(offer.uri);
+  const shown = await offer.session;
+  await Promise.all([joining.confirm(), shown.confirm({ role: "readOnly" })]);
+  await peers.converged();
+  const [peer] = await until(host.peers, list => list.length === 1);
+  assert.equal(peer.role, "readOnly");
+});
+
+test("wrong, refused and cancelled pairings say so and leave nothing behind", async test => {
+  const peers = await apart(test, 3);
+  const [host, guest, third] = peers.stores;
+  assert.equal((await thrown(() => guest.pairing.join("no code"))).code, "invalid");
+  assert.equal((await thrown(() => guest.pairing.offer({ ttl: 5 }))).code, "invalid");
+  const offer = await offerOf(host);
+  const last = offer.code.slice(-1);
+  const wrong = offer.code.slice(0, -1) + ((Number(last) + 1) % 10);
+  assert.equal((await thrown(() => guest.pairing.join(wrong))).code, "code_mismatch");
+
+  const joining = await guest.pairing.join(offer.code);
+  const shown = await offer.session;
+  const refused = thrown(() => joining.confirm());
+  await shown.reject();
+  assert.equal((await refused).code, "rejected");
+  assert.deepEqual([joining.step.current, shown.step.current], ["rejected", "rejected"]);
+  assert.deepEqual([host.peers.current, guest.peers.current], [[], []]);
+
+  const control = new AbortController();
+  const another = await offerOf(host, { signal: control.signal });
+  const code = another.code;
+  control.abort();
+  assert.ok(["aborted", "closed"].includes((await thrown(() => another.session)).code));
+  const late = await thrown(() => third.pairing.join(code));
+  assert.ok(["unreachable", "code_expired"].includes(late.code), late.code);
+  await using_(await host.pairing.offer(), async offer => assert.ok(offer.code));
+});
+
+/** `await using`, which Node 20 has not. */
+async function using_(resource, run) {
+  try {
+    await run(resource);
+  } finally {
+    await resource[Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")]();
+  }
+}
+
+test("too many wrong codes lock pairing until the user unlocks it", async test => {
+  const peers = await apart(test, 2);
+  const [host, guest] = peers.stores;
+  const offer = await offerOf(host);
+  let codes = new Set();
+  let error;
+  for (let n = 0; n < 30 && error?.code !== "pairing_locked"; n += 1) {
+    const { code } = offer;
+    codes.add(code);
+    const wrong = code.slice(0, -1) + ((Number(code.slice(-1)) + 1) % 10);
+    error = await thrown(() => guest.pairing.join(wrong));
+    if (error.code === "code_burned") await until(offer.current, ({ code: now }) => now !== code).catch(() => {});
+  }
+  assert.equal((await thrown(() => host.pairing.offer())).code, "pairing_locked");
+  assert.ok(codes.size >= 4, "each burned code was replaced by a new one");
+  await host.pairing.unlock();
+  const again = await host.pairing.offer();
+  await again[Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")]();
+  await pair(host, guest);
+  await peers.converged();
+});
+
+test("a device that is removed gets nothing new", async test => {
+  const peers = await apart(test, 3);
+  const [host, ...guests] = peers.stores;
+  for (const guest of guests) await pair(host, guest);
+  host.collection("note").create({ title: "for all" });
+  await peers.converged();
+  const [first, second] = guests;
+  first.pause();
+  await until(first.status, status => status.state === "paused");
+  await host.peers.current.find(peer => peer.id === first.device.id).revoke();
+  await until(host.peers, list => !list.some(peer => peer.id === first.device.id && peer.role !== null));
+  host.collection("note").create({ title: "not for the removed" });
+  first.collection("note").create({ title: "of the removed" });
+  await first.settled();
+  first.resume();
+  await until(first.status, status => status.state !== "paused");
+  const rows = second.collection("note").all();
+  await until(rows, list => list.some(note => note.title === "not for the removed"));
+  await until(host.peers, list => list.find(peer => peer.id === second.device.id)?.ahead === 0);
+  assert.equal(await host.digest(), await second.digest());
+  assert.ok(!rows.current.some(note => note.title === "of the removed"));
+  const own = await until(first.collection("note").all(), list => list.length === 2);
+  assert.deepEqual(own.map(note => note.title).sort(), ["for all", "of the removed"]);
+  assert.ok((await first.explain()).some(({ reason }) => reason === "not_trusted"));
+  const refused = await thrown(() => second.peers.current.find(peer => peer.id === host.device.id).revoke());
+  assert.equal(refused.code, "policy_denied", "members do not remove");
+});
+
+test("an enterprise's rules: who reads and writes what, changed while all run", async test => {
+  const peers = await apart(test, 3, {
+    policy: { kind: "enterprise", acls: [{ entityType: "board", allowedRoles: ["admin", "member"] }], roles: {}, teams: {} },
+  });
+  const [admin, member, reader] = peers.stores;
+  await admin.collection("board").create({ name: "all" });
+  await until(admin.policy, policy => policy.kind === "enterprise" && policy.acls.length === 1);
+  const offer = await offerOf(admin);
+  assert.match(offer.code, /^\d{4}-[0-9A-Z]{4}-[0-9A-Z]{4}$/, "longer codes by default");
+  await offer[Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")]();
+  await pair(admin, member);
+  await pair(admin, reader, "readOnly");
+  admin.collection("note").create({ title: "admins only" });
+  await until(member.collection("board").all(), list => list.length === 1);
+  assert.deepEqual(member.collection("note").all().current, []);
+  assert.deepEqual((await until(member.policy, policy => policy.roles?.[reader.device.id] === "readOnly")).kind, "enterprise");
+
+  const now = admin.policy.current;
+  await admin.policy.set({
+    ...now, acls: [...now.acls, { entityType: "note", allowedRoles: ["admin", "member"], teamId: "writers" }],
+    teams: { writers: [admin.device.id, member.device.id] },
+  });
+  const notes = member.collection("note").all();
+  await until(notes, list => list.length === 1);
+  member.collection("note").update(notes.current[0].id, { title: "members too" });
+  await until(admin.collection("note").all(), list => list[0]?.title === "members too");
+  assert.deepEqual(reader.collection("note").all().current, []);
+  await until(reader.policy, policy => policy.teams?.writers?.length === 2);
+
+  assert.equal((await thrown(() => member.policy.set({ kind: "personal" }))).code, "policy_denied");
+  const strange = { ...admin.policy.current, roles: { "12D3KooWnobody": "admin" } };
+  assert.equal((await thrown(() => admin.policy.set(strange))).code, "invalid");
+  await admin.policy.set({ ...admin.policy.current, roles: { ...admin.policy.current.roles, [member.device.id]: "readOnly" } });
+  await until(member.policy, policy => policy.roles[member.device.id] === "readOnly");
+  const refused = (async () => {
+    for await (const event of member.events()) if (event.type === "syncError") return event.error.code;
+  })();
+  member.collection("note").update(notes.current[0].id, { title: "no longer" });
+  assert.equal(await refused, "policy_denied");
+});
