@@ -120,8 +120,13 @@ fn only_the_platform_room_and_the_map_know_the_target() {
         if file.name == "src/lib.rs" || file.name.starts_with("src/platform/") {
             continue;
         }
-        for token in tokens(&file.text) {
-            if token.text == "target_arch" {
+        let code = tokens(&file.text);
+        for (place, token) in code.iter().enumerate() {
+            // What a type is called in TypeScript changes nothing of what it does.
+            let words = code.get(place.saturating_sub(2)..).unwrap_or_default().iter().map(|token| token.text.as_str());
+            let declares =
+                words.take(10).any(|word| word == "tsify") && place > 1 && code[place - 2].text == "cfg_attr";
+            if token.text == "target_arch" && !declares {
                 wrong.push(format!("{}:{}: `target_arch` belongs into src/platform/", file.name, token.line));
             }
         }

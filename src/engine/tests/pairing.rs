@@ -44,6 +44,7 @@ fn vault_of(device: &mut Device) -> Option<VaultId> {
 fn the_new_device_joins_with_its_name_and_in_the_role_that_was_chosen() {
     let (mut a, mut b) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
     a.init(PolicyKind::Personal);
+    b.engine.device_name = "device 2".into();
     let shown = offer(&mut a).unwrap();
     join(&mut a, &mut b, &shown.code.shown(), LINK);
     let Some(Ok(Reply::PairingPeer(found))) = b.replies.remove(&JOIN) else { panic!("nobody was found") };

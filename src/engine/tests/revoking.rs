@@ -295,6 +295,25 @@ fn the_only_admin_neither_leaves_nor_steps_down_and_others_may_leave() {
 }
 
 #[test]
+fn a_device_that_was_invited_by_its_key_tells_the_others_its_name() {
+    let [mut a, mut b, _] = three(PolicyKind::Personal, SyncRole::Member, SyncRole::Member);
+    let mut c = Device::new(9, Tuning::default());
+    c.engine.device_name = "phone".into();
+    a.admit(&mut c, SyncRole::ReadOnly);
+    let links = [(LinkId(1), 0, 1), (LinkId(2), 0, 2)];
+    a.take(Input::LinkUp { link: LinkId(1), peer: b.me, initiator: true, via: Via::Direct });
+    b.take(Input::LinkUp { link: LinkId(1), peer: a.me, initiator: false, via: Via::Direct });
+    a.take(Input::LinkUp { link: LinkId(2), peer: c.me, initiator: true, via: Via::Direct });
+    c.take(Input::LinkUp { link: LinkId(2), peer: a.me, initiator: false, via: Via::Direct });
+    talk_all(&mut [&mut a, &mut b, &mut c], &links);
+    let name = |device: &mut Device, peer: &PeerId| members(device).view.members[peer].name.clone();
+    let peer = c.me;
+    for device in [&mut a, &mut b, &mut c] {
+        assert_eq!(name(device, &peer), "phone");
+    }
+}
+
+#[test]
 fn names_are_told_to_all_and_names_given_here_go_before_them() {
     let [mut a, mut b, _] = three(PolicyKind::Personal, SyncRole::Member, SyncRole::Member);
     connect(&mut a, &mut b, LinkId(1));
