@@ -238,6 +238,7 @@ impl Answer {
             }
             // No tab asks for these.
             Reply::Members(_)
+            | Reply::Audit(_)
             | Reply::Written(_)
             | Reply::Entities(_)
             | Reply::Tab(_)
