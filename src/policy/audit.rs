@@ -312,6 +312,43 @@ impl AuditChain {
     }
 }
 
+/// Checks a whole log, a page after the other.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct AuditCheck {
+    chain: Option<AuditChain>,
+    first: u64,
+}
+
+impl AuditCheck {
+    /// After which entry the next page is to start.
+    pub fn after(&self) -> u64 {
+        self.chain.map_or(0, |chain| chain.mark().number)
+    }
+
+    /// The number of the first entry that the log had, and of the last one that was checked.
+    pub fn range(&self) -> (u64, u64) {
+        (self.first, self.after())
+    }
+
+    /// Takes the page after [`AuditCheck::after`]; whether that was the last one.
+    pub fn take(&mut self, page: &AuditPage) -> Result<bool, AuditFault> {
+        // More was dropped meanwhile than was checked.
+        if self.chain.is_some_and(|chain| chain.mark().number < page.start.number) {
+            *self = Self::default();
+            return Ok(false);
+        }
+        if self.chain.is_none() {
+            self.first = page.start.number + 1;
+        }
+        let chain = self.chain.get_or_insert(AuditChain::new(page.start));
+        page.records.iter().try_for_each(|record| chain.push(record))?;
+        if !page.records.is_empty() && chain.mark() != page.end {
+            return Ok(false);
+        }
+        chain.end(page.end).map(|()| true)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,8 +16,8 @@ mod valid;
 mod view;
 
 pub use audit::{
-    AuditChain, AuditEntry, AuditFault, AuditFaultKind, AuditKind, AuditMark, AuditPage, AuditRecord, AuditSubject,
-    MAX_AUDIT_ENTRIES,
+    AuditChain, AuditCheck, AuditEntry, AuditFault, AuditFaultKind, AuditKind, AuditMark, AuditPage, AuditRecord,
+    AuditSubject, MAX_AUDIT_ENTRIES,
 };
 pub use invite::{INVITE_PREFIX, Invite, MAX_ADDRESS_BYTES, MAX_INVITE_ADDRESSES, MAX_INVITE_TEXT};
 pub use membership::{Inserted, MAX_BYTES, MAX_OPS, Membership};

@@ -5,7 +5,7 @@ use crate::engine::audit::WINDOW_MS;
 use crate::engine::{MemberChange, io::SyncEvent};
 use crate::error::ErrorCode;
 use crate::policy::{
-    AuditChain, AuditEntry, AuditFault, AuditFaultKind, AuditKind, AuditPage, EntityAcl, MAX_AUDIT_ENTRIES,
+    AuditCheck, AuditEntry, AuditFault, AuditFaultKind, AuditKind, AuditPage, EntityAcl, MAX_AUDIT_ENTRIES,
 };
 use crate::store::{Table, WriteBatch};
 use crate::test;
@@ -19,17 +19,14 @@ fn page(device: &mut Device, after: u64, limit: usize) -> AuditPage {
 }
 
 fn verified(device: &mut Device) -> std::result::Result<Vec<AuditEntry>, AuditFault> {
-    let mut chain: Option<AuditChain> = None;
-    let mut entries = Vec::new();
+    let (mut check, mut entries) = (AuditCheck::default(), Vec::new());
     loop {
-        let after = chain.map_or(0, |chain| chain.mark().number);
-        let page = page(device, after, 100);
-        let chain = chain.get_or_insert(AuditChain::new(page.start));
-        if page.records.is_empty() {
-            return chain.end(page.end).map(|()| entries);
-        }
-        page.records.iter().try_for_each(|record| chain.push(record))?;
+        let page = page(device, check.after(), 100);
+        let ended = check.take(&page)?;
         entries.extend(page.records.into_iter().filter_map(|record| record.entry));
+        if ended {
+            return Ok(entries);
+        }
     }
 }
 
