@@ -356,9 +356,9 @@ mod tests {
 
     fn entry(number: u64) -> AuditEntry {
         let kind = AuditKind::ALL[number as usize % AuditKind::ALL.len()];
-        let entity_type = (number % 2 == 0).then(|| EntityType::new("note").unwrap());
+        let entity_type = number.is_multiple_of(2).then(|| EntityType::new("note").unwrap());
         let (peer, by) = (PeerId([number as u8; 32]), PeerId([9; 32]));
-        let subject = AuditSubject { peer, kind, by, entity_type, allowed: number % 3 == 0 };
+        let subject = AuditSubject { peer, kind, by, entity_type, allowed: number.is_multiple_of(3) };
         AuditEntry { number, at: 1_790_000_000_000 + number, subject, count: 1 + number % 5 }
     }
 

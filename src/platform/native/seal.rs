@@ -2,7 +2,7 @@
 //! free page keeps what it held, and takes the old one's place together with the device's key.
 //!
 //! Two files cannot be replaced at once, so there is a moment of decision between: both new files are whole on disk, then
-//! the file [`DECIDED`] appears, then they take their places, then it goes. Whoever opens the folder after a crash
+//! the file `passphrase.decided` appears, then they take their places, then it goes. Whoever opens the folder after a crash
 //! removes the new files where it is not there, and puts them in their places where it is: so either the old ones open
 //! or the new ones.
 //!

@@ -5,6 +5,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableT
 use crate::store::row::{seal, unseal};
 use crate::store::{RangeBudget, Read, Row, Rows, Table, WriteOp};
 
+type StoredRows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// In the order of [`Table`].
@@ -202,10 +203,7 @@ pub(super) fn read(db: &Database, read: &Read) -> Result<Rows, redb::Error> {
     Ok(out)
 }
 
-fn rows(
-    transaction: &ReadTransaction,
-    table: Table,
-) -> Result<Option<redb::ReadOnlyTable<&'static [u8], &'static [u8]>>, redb::Error> {
+fn rows(transaction: &ReadTransaction, table: Table) -> Result<Option<StoredRows>, redb::Error> {
     let definition = match table {
         Table::Meta => TABLES[0].1,
         Table::Logs => TABLES[1].1,
