@@ -36,8 +36,10 @@ pub async fn change(
     progress: &mut dyn FnMut(u64, u64) -> Result<()>,
 ) -> Result<()> {
     change_by(folder, old, new, progress, &mut |_| Ok(())).await.inspect_err(|_| {
-        // What was begun; where that fails the next opening does it.
-        let _ = store::hold(folder);
+        if FILES.iter().any(|(_, next)| folder.join(next).exists()) {
+            // Removes what was begun; where that fails the next opening does it.
+            let _ = store::hold(folder);
+        }
     })
 }
 
@@ -78,7 +80,11 @@ async fn change_by(
             let sealed = Sealed::new(disk, &old, &entropy::bytes()?);
             store::copy(&sealed, &next_store, store_key.as_ref(), progress).await?;
         }
-        None => store::copy(&disk, &next_store, store_key.as_ref(), progress).await?,
+        None => {
+            store::copy(&disk, &next_store, store_key.as_ref(), progress).await?;
+            // Some systems replace no file that is open.
+            drop(disk);
+        }
     }
     reached("the store is copied")?;
     file::create(&next_identity, &identity)?;
@@ -288,6 +294,7 @@ mod tests {
         let nobody = tempfile::tempdir().unwrap();
         let ended = now(change(nobody.path(), None, Some("one"), &mut |_, _| Ok(())));
         assert_eq!(ended.unwrap_err().code(), ErrorCode::NotFound);
+        assert_eq!(names(nobody.path()), [""; 0]);
         let held = DiskStore::open(folder).unwrap();
         let ended = now(change(folder, None, Some("one"), &mut |_, _| Ok(())));
         assert_eq!(ended.unwrap_err().code(), ErrorCode::Locked);
