@@ -12,8 +12,8 @@ use privstack_sync::pairing::{
     About, Inner, OfferOptions, PairLink, Pairing, PairingEvent, PairingMessage, PairingOutput,
 };
 use privstack_sync::policy::{
-    AddMember, Body, Cut, Cuts, EntityAcl, Genesis, LogRange, Op, PolicyKind, Remove, RootVoid, SetAcl, SetKey,
-    SetName, SetPolicy, SetRole, SetTeams, SyncRole, TeamId,
+    AddMember, AuditEntry, AuditKind, AuditRecord, AuditSubject, Body, Cut, Cuts, EntityAcl, Genesis, LogRange, Op,
+    PolicyKind, Remove, RootVoid, SetAcl, SetKey, SetName, SetPolicy, SetRole, SetTeams, SyncRole, TeamId,
 };
 use privstack_sync::types::{
     Commit, CommitHeader, Dot, EntityId, EntityType, Epoch, Event, FieldName, FieldOp, Hash, HybridTimestamp, Keypair,
@@ -415,6 +415,16 @@ fn a_whole_pairing_says_what_it_said_before() {
     }
     golden("pairing_exchange.txt", lines.as_bytes());
     assert_eq!(lines.matches(" sees ").count(), 2);
+}
+
+#[test]
+fn an_audit_entry_is_stored_and_hashed_as_frozen() {
+    let (peer, by) = (PeerId(hash(1).0), PeerId(hash(2).0));
+    let subject = AuditSubject { peer, kind: AuditKind::AclChanged, by, entity_type: Some(note()), allowed: true };
+    let entry = AuditEntry { number: 300, at: 1_760_000_000_123, subject, count: 7 };
+    let row = AuditRecord::encode(&entry, &entry.hash(&hash(3)));
+    golden("audit_entry.bin", &row);
+    assert_eq!(AuditRecord::decode(300, &row).entry, Some(entry));
 }
 
 #[test]

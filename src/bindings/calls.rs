@@ -58,6 +58,7 @@ pub fn ask_from_js(name: &str, argument: &JsValue) -> Result<Ask> {
         "pairCancel" => Ask::PairCancel,
         "pairUnlock" => Ask::PairUnlock,
         "policy" => Ask::Policy,
+        "audit" => Ask::Audit(if given { from_js(name, argument)? } else { 0 }),
         "change" => {
             let change: AskChange = from_js(name, argument)?;
             change.clone().into_change()?;
@@ -101,6 +102,7 @@ fn answer_to_js(answer: &Answer) -> JsValue {
         Answer::PairPeer(peer) => to_js(peer),
         Answer::PairState(state) => to_js(state),
         Answer::Policy(policy) => to_js(policy),
+        Answer::Audit(entries) => list_to_js(entries),
     }
 }
 
@@ -116,6 +118,7 @@ fn notice_to_js(notice: &Notice) -> JsValue {
     let (name, peer) = match notice {
         Notice::Pairing => return object([("kind", "pairing".into())]),
         Notice::Members => return object([("kind", "members".into())]),
+        Notice::Audited => return object([("kind", "audited".into())]),
         Notice::Connected(peer) => ("peerConnected", peer),
         Notice::Disconnected(peer) => ("peerDisconnected", peer),
         Notice::Synced(peer) => ("syncCompleted", peer),

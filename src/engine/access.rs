@@ -38,6 +38,7 @@ impl SyncEngine {
             if was == is {
                 continue;
             }
+            session.audited.retain(|ty| was.contains(ty) == is.contains(ty));
             session.access.unsure.retain(|ty| is.contains(ty));
             session.access.unsure.extend(is.difference(&was));
             session.theirs.retain(|name, _| !lost.contains(&name.entity_type));

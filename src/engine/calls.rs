@@ -12,6 +12,7 @@ use super::local::PageKey;
 use super::sessions::Session;
 use crate::crdt::EntityView;
 use crate::error::{Error, ErrorCode};
+use crate::policy::AuditPage;
 use crate::store::Rows;
 use crate::types::limits::MAX_BATCH_SIZE;
 use crate::types::{Commit, EntityId, EntityType};
@@ -30,6 +31,8 @@ pub enum Asked {
     History { id: EntityId, types: Vec<TypeIx>, next: Vec<u8>, found: Vec<(LogKey, Commit)> },
     /// A part of a backup.
     Backup(Backup),
+    /// A part of the audit log.
+    Audit(Box<AuditPage>),
 }
 
 /// What was found, in the form that is asked for.
@@ -79,7 +82,11 @@ impl SyncEngine {
             Call::Members => self.members().map(|members| {
                 self.out.push(Output::Reply(id, Ok(Reply::Members(Box::new(members)))));
             }),
-            Call::Change(change) => self.change_members(id, change),
+            Call::Change(change) => {
+                let changed = self.change_members(id, change.clone());
+                changed.inspect_err(|error| self.audit_change(&change, error))
+            }
+            Call::Audit { after, limit } => self.audit_call(id, after, limit),
             Call::Rename(peer, name) => self.rename(id, peer, name),
             Call::OpenTab(tab) => {
                 self.open_tab(id, tab);
@@ -107,9 +114,13 @@ impl SyncEngine {
                 Ok(())
             }
             Call::StatesOf { .. } => Err(Error::invalid(format!("1 to {MAX_BATCH_SIZE} entities are read at once"))),
-            Call::Invite { peer, role, addresses } => self.invite(id, peer, role, String::new(), addresses),
+            Call::Invite { peer, role, addresses } => self
+                .invite(id, peer, role, String::new(), addresses)
+                .inspect_err(|error| self.audit_pair_refused(error, peer)),
             Call::Join(text) => self.join(id, &text),
-            Call::TrustPeer { peer, name, addresses } => self.trust_peer(id, peer, name, addresses),
+            Call::TrustPeer { peer, name, addresses } => {
+                self.trust_peer(id, peer, name, addresses).inspect_err(|error| self.audit_pair_refused(error, peer))
+            }
             call @ (Call::PairOffer(_)
             | Call::PairJoin { .. }
             | Call::PairWait
@@ -250,7 +261,7 @@ impl SyncEngine {
         let ready = |asked: &Asked| match asked {
             Asked::Get { waits, .. } => !self.are_read(waits),
             Asked::List(listing) => !self.are_read(&listing.waits),
-            Asked::History { .. } | Asked::Backup(_) => false,
+            Asked::History { .. } | Asked::Backup(_) | Asked::Audit(_) => false,
         };
         let waiting: Vec<CallId> = self.asked.iter().filter(|(_, asked)| ready(asked)).map(|(id, _)| *id).collect();
         for id in waiting {
@@ -313,6 +324,7 @@ impl SyncEngine {
         match self.asked.remove(&call) {
             Some(Asked::History { id, types, next, found }) => self.history_rows(call, id, types, next, found, rows),
             Some(Asked::Backup(backup)) => self.backup_rows(call, backup, rows),
+            Some(Asked::Audit(page)) => self.audit_rows(call, page, rows),
             Some(Asked::List(listing)) => self.list_rows(call, listing, rows),
             Some(other) => {
                 self.asked.insert(call, other);

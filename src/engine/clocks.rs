@@ -51,6 +51,7 @@ impl SyncEngine {
         let policy = self.vault()?.policy.clone();
         entities.sort_unstable();
         entities.dedup();
+        self.audit_asked(link, entities.iter().map(|(name, _)| name));
         let (mut keys, mut told) = (Vec::new(), Vec::new());
         for (name, entity) in entities {
             match self.find_type(&name).filter(|_| policy.can_send(name.as_str(), &peer)) {

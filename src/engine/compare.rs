@@ -98,6 +98,7 @@ impl SyncEngine {
 
     /// A peer asks to be sent these logs from there on.
     pub(super) fn resume_from(&mut self, link: LinkId, entries: Vec<FrontierEntry>) -> Result<()> {
+        self.audit_asked(link, entries.iter().map(|entry| &entry.entity_type));
         for entry in entries {
             let name = LogName { entity_type: entry.entity_type, id: entry.log };
             let Some(key) = self.log_names.get(&name).copied() else { continue };

@@ -64,8 +64,9 @@ impl SyncEngine {
     }
 
     /// Commits a batch, with the rows of new names in it; `landed` follows when it is on disk.
-    pub(super) fn write(&mut self, mut batch: WriteBatch, landed: Landed) {
+    pub(super) fn write(&mut self, mut batch: WriteBatch, mut landed: Landed) {
         self.name_rows(&mut batch);
+        self.audit.take_into(&mut batch, &mut landed);
         if batch.is_empty() {
             // Nothing to wait for but what is under way.
             match self.writes.back_mut() {

@@ -13,6 +13,7 @@ use super::log::{Left, Tip};
 use super::remote::Arrived;
 use super::{Job, SyncEngine, Wanted};
 use crate::error::{Error, Result};
+use crate::policy::AuditAction;
 use crate::protocol::Held;
 use crate::store::{Read, Rows, Table};
 use crate::types::codec::{Reader, put_bytes};
@@ -304,6 +305,10 @@ impl SyncEngine {
         if let Some(peer) = from.and_then(|link| self.sessions.get(&link)).map(|session| session.peer)
             && !self.may_exchange(a.header.log.entity_type.as_str(), &peer)
         {
+            self.audited(
+                AuditAction::Receive { entity_type: a.header.log.entity_type.as_str().to_owned(), peer },
+                peer,
+            );
             return Ok(()); // sent before it heard that this type is kept from it
         }
         verify_block(&one)?;

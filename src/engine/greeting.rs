@@ -4,6 +4,7 @@ use super::io::{LinkId, Output, SyncEvent};
 use super::sessions::Stage;
 use super::{Landed, SyncEngine};
 use crate::error::{Error, ErrorCode, Result};
+use crate::policy::AuditKind;
 use crate::protocol::choose_version;
 use crate::types::PeerId;
 use crate::wire::*;
@@ -71,6 +72,7 @@ impl SyncEngine {
         }
         // One that was removed, and brings nothing that is not known here.
         if !is_member && membership.knows_author(&peer) && membership.contains_all(&hello.heads) {
+            self.note_denied(AuditKind::Receive, peer, peer, None);
             return Err(not_authorized());
         }
         if !is_member {

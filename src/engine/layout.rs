@@ -12,6 +12,7 @@
 //! | Pages | type number | the first ids of the type's pages |
 //! | Pages | type number, first entity id | a page of entity states |
 //! | Peers | peer | [`super::peers::Peer`] |
+//! | Audit | see [`super::audit`] | |
 
 use crate::crdt::LogIx;
 use crate::error::{Error, Result};
@@ -56,6 +57,15 @@ pub const TYPE_ROW: u8 = 0;
 pub const LOG_ID_ROW: u8 = 1;
 pub const LOG_ROW: u8 = 2;
 pub const FORK_ROW: u8 = 3;
+
+/// The row of the audit log's two ends.
+pub const AUDIT_ENDS: [u8; 1] = [0];
+pub const AUDIT_ENTRY: u8 = 1;
+
+/// The row of an entry of the audit log.
+pub fn audit_row(number: u64) -> Vec<u8> {
+    [&[AUDIT_ENTRY][..], &number.to_be_bytes()].concat()
+}
 
 /// A key after every key that starts with `prefix`.
 pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {

@@ -81,7 +81,7 @@ impl SyncEngine {
             )));
         }
         self.vault_at_need()?;
-        self.may_write(entity_type)
+        self.audited_write(entity_type)
     }
 
     /// Whether this device may write this type.
@@ -118,7 +118,7 @@ impl SyncEngine {
             let Some(parked) = self.local.pop_front() else { return };
             let call = parked.call;
             // It may have lost the right while the write waited.
-            let allowed = self.may_write(&parked.entity_type);
+            let allowed = self.audited_write(&parked.entity_type);
             if let Err(error) = allowed.and_then(|()| self.write_now(parked, ty)) {
                 self.refuse(call, error);
             }

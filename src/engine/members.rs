@@ -150,7 +150,7 @@ impl SyncEngine {
         let op = vault.membership.make(author, body, hlc)?;
         arrived.batch.put(Table::Membership, layout::membership_row(place), &op.encoded()[..]);
         arrived.landed.tell.push((Item::Membership(op.encoded().clone()), None));
-        arrived.membership_grew();
+        arrived.membership_grew(op.hash());
         Ok(())
     }
 

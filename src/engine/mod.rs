@@ -6,6 +6,7 @@
 
 mod access;
 mod again;
+mod audit;
 mod backup;
 mod calls;
 mod checkpoint;
@@ -169,6 +170,7 @@ pub struct SyncEngine {
     texts: texts::Texts,
     tabs: tabs::Tabs,
     aliases: BTreeMap<PeerId, String>,
+    audit: audit::Audit,
     pairing: Pairing,
     pair_waiting: pairing::Waiting,
     own_addresses: Vec<String>,
@@ -257,6 +259,7 @@ impl SyncEngine {
             texts: texts::Texts::default(),
             tabs: tabs::Tabs::default(),
             aliases: BTreeMap::new(),
+            audit: audit::Audit::default(),
             pairing: Pairing::new(config.keypair.peer_id(), about, &pairing_seed),
             pair_waiting: pairing::Waiting::default(),
             own_addresses: Vec::new(),
@@ -425,6 +428,7 @@ impl SyncEngine {
             self.start_checkpoint();
         }
         self.tell_members();
+        self.audit_due();
         self.set_alarm();
     }
 

@@ -44,6 +44,7 @@ enum Step {
     Membership,
     Logs,
     Peers,
+    Audit,
     Directories,
     Replay,
     Done,
@@ -82,6 +83,7 @@ impl SyncEngine {
                 Step::Membership => all(Table::Membership),
                 Step::Logs => all(Table::Logs),
                 Step::Peers => all(Table::Peers),
+                Step::Audit => all(Table::Audit),
                 Step::Directories => match opening.directories.front() {
                     Some(ty) => Read::Get(Table::Pages, layout::directory_row(*ty)),
                     None => {
@@ -130,14 +132,20 @@ impl SyncEngine {
     }
 
     fn table_rows(&mut self, step: Step, rows: Rows) -> Result<()> {
-        // A damaged peer row costs no more than an address.
-        let rows = if step == Step::Peers { rows.rows } else { rows.intact()? };
-        let last = rows.last().map(|(key, _)| key.clone());
+        // A damaged peer row costs no more than an address; of a damaged audit log the chain tells.
+        let (last, rows) = match step {
+            Step::Peers | Step::Audit => (rows.last_key().map(<[u8]>::to_vec), rows.rows),
+            _ => {
+                let rows = rows.intact()?;
+                (rows.last().map(|(key, _)| key.clone()), rows)
+            }
+        };
         for (key, value) in rows {
             match step {
                 Step::Meta => self.meta_row(&key, &value)?,
                 Step::Membership => self.membership_value(&value)?,
                 Step::Logs => self.log_value(&key, &value)?,
+                Step::Audit => self.audit.row(&key, &value),
                 _ => {
                     if let (Ok(id), Ok(peer)) = (<[u8; 32]>::try_from(&key[..]), Peer::decode(&value)) {
                         self.last_sync = self.last_sync.max(peer.synced_at);
@@ -155,6 +163,9 @@ impl SyncEngine {
         if last.is_none() && step == Step::Peers {
             self.validities_at_open();
         }
+        if last.is_none() && step == Step::Audit {
+            self.audit.opened();
+        }
         let Phase::Opening(opening) = &mut self.phase else { return Ok(()) };
         match last {
             Some(mut key) => {
@@ -167,6 +178,7 @@ impl SyncEngine {
                     Step::Meta => Step::Membership,
                     Step::Membership => Step::Logs,
                     Step::Logs => Step::Peers,
+                    Step::Peers => Step::Audit,
                     _ => {
                         opening.directories = (0..self.types.len() as u32).map(TypeIx).collect();
                         for (key, log) in &self.logs {

@@ -9,7 +9,7 @@ use super::layout::meta;
 use super::{Phase, SyncEngine};
 use crate::error::{Error, ErrorCode, Result};
 use crate::pairing::{CodeKind, OfferOptions, PairLink, PairingEvent, PairingOutput, PairingPeer};
-use crate::policy::{PolicyKind, SyncRole};
+use crate::policy::{AuditKind, PolicyKind, SyncRole};
 use crate::store::{Table, WriteBatch};
 use crate::types::PeerId;
 
@@ -89,7 +89,12 @@ impl SyncEngine {
             }
             Call::PairReject | Call::PairCancel | Call::PairUnlock => {
                 match call {
-                    Call::PairReject => self.pairing.reject(now),
+                    Call::PairReject => {
+                        if let Some(peer) = self.pair_waiting.peer.take() {
+                            self.note_denied(AuditKind::Pair, self.me, peer.peer, None);
+                        }
+                        self.pairing.reject(now);
+                    }
                     Call::PairCancel => self.pairing.cancel(now),
                     _ => self.pairing.unlock(),
                 }
@@ -112,6 +117,7 @@ impl SyncEngine {
             _ => false,
         };
         if !may_add {
+            self.note_denied(AuditKind::Pair, self.me, self.me, None);
             return Err(Error::new(
                 ErrorCode::PolicyDenied,
                 "this device may not sign others into its vault; show the code on one that may",
@@ -251,6 +257,7 @@ impl SyncEngine {
                 let known = self.vault.as_ref().and_then(|vault| vault.membership.evaluate().role(&peer));
                 let addresses = self.own_addresses.clone();
                 if let Err(error) = self.invite(OWN_CALL, peer, known.unwrap_or(role), name, addresses) {
+                    self.audit_pair_refused(&error, peer);
                     self.refuse(OWN_CALL, error);
                 }
             }
@@ -260,6 +267,7 @@ impl SyncEngine {
                     self.refuse(OWN_CALL, error);
                 }
             }
+            PairingOutput::WrongGuess(peer) => self.note_denied(AuditKind::Pair, peer, peer, None),
             PairingOutput::Tell(event) => self.pairing_event(event),
         }
     }
@@ -296,6 +304,9 @@ impl SyncEngine {
                 (self.pair_waiting.drain(), Ok(Reply::Paired(peer)), SyncEvent::PairingCompleted(peer))
             }
             PairingEvent::Ended(error) => {
+                if let (ErrorCode::Rejected, Some(peer)) = (error.code(), &self.pair_waiting.peer) {
+                    self.note_denied(AuditKind::Pair, peer.peer, peer.peer, None);
+                }
                 let event = SyncEvent::PairingEnded(error.code(), error.message().to_owned());
                 self.pair_waiting.ended = Some(Err(error.clone()));
                 (self.pair_waiting.drain(), Err(error), event)

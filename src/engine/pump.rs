@@ -74,6 +74,7 @@ impl SyncEngine {
         let links: Vec<LinkId> =
             self.sessions.iter().filter(|(_, s)| s.stale && s.connected && s.known).map(|(link, _)| *link).collect();
         for link in links {
+            self.audit_sends(link);
             while self.pump_one(link) {}
         }
     }

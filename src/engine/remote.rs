@@ -10,9 +10,9 @@ use super::refold::Stale;
 use super::{Landed, SyncEngine};
 use crate::crdt::{EventAt, check_event};
 use crate::error::{Error, ErrorCode, Result};
-use crate::policy::{Inserted, sync_policy};
+use crate::policy::{AuditAction, Inserted, sync_policy};
 use crate::store::{Table, WriteBatch};
-use crate::types::{Commit, Epoch, HybridTimestamp};
+use crate::types::{Commit, Epoch, Hash, HybridTimestamp};
 use crate::wire::{Item, cut_suffix, decode_block, decode_header, verify_block};
 
 /// A block is small, and is merged with its neighbours when there are many, below this many bytes.
@@ -30,12 +30,15 @@ pub struct Arrived {
     touched: BTreeSet<LogKey>,
     pub stale: Stale,
     membership_grew: bool,
+    /// Membership operations that are new, for the audit log.
+    ops: Vec<Hash>,
 }
 
 impl Arrived {
-    /// What follows from new membership operations is to be worked out.
-    pub fn membership_grew(&mut self) {
+    /// What follows from this new membership operation is to be worked out.
+    pub fn membership_grew(&mut self, op: Hash) {
         self.membership_grew = true;
+        self.ops.push(op);
     }
 
     /// The log's row is to be written, and its tip to be told once it is.
@@ -71,6 +74,7 @@ impl SyncEngine {
     pub(super) fn finish_arrival(&mut self, mut arrived: Arrived) {
         if arrived.membership_grew {
             self.membership_changed(&mut arrived);
+            self.audit_ops(&arrived.ops);
         }
         for key in &arrived.touched {
             if let Some(log) = self.logs.get(key) {
@@ -101,15 +105,20 @@ impl SyncEngine {
             return Err(Error::protocol(format!("a commit of {}, who is no member", header.log.id.author)));
         }
         let name = header.log.entity_type.as_str();
-        if !vault.policy.can_receive(name, &peer) || !vault.policy.can_send(name, &self.me) {
-            if session.access.interrupted.contains(&header.log.entity_type) {
-                return Ok(()); // sent before it heard that this type is kept from it, or from this device
+        let reads = vault.policy.can_send(name, &self.me);
+        // Sent before it heard that this type is kept from it, or from this device.
+        let late = session.access.interrupted.contains(&header.log.entity_type);
+        let may = self.audited(AuditAction::Receive { entity_type: name.to_owned(), peer }, peer);
+        if !may || !reads {
+            if late {
+                return Ok(());
             }
             return Err(Error::new(
                 ErrorCode::PolicyDenied,
                 format!("{peer} sent `{name}`, which may not be exchanged with it"),
             ));
         }
+        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
         let live = session.caught_up && header.log.id.author == peer;
         let log = self.log_mut(&header.log);
         let (key, tip, fork) = (log.key, log.tip, log.fork.map_or(u64::MAX, |fork| fork.seq));
@@ -235,6 +244,8 @@ impl SyncEngine {
             if counts { 0 } else { commits.len() as u64 }
         };
         if waiting > 0 {
+            let log = self.logs.get(&key).map(|log| (log.validity.refusal(log.tip.seq), log.name.entity_type.clone()));
+            log.into_iter().for_each(|(why, name)| self.audit_refused(why, author, &name));
             arrived.landed.events.push(SyncEvent::Quarantined(author, waiting));
         }
         for commit in commits {
@@ -263,10 +274,10 @@ impl SyncEngine {
         let Some(vault) = &mut self.vault else { return Ok(()) };
         let place = vault.membership.len();
         match vault.membership.insert(op)? {
-            Inserted::New(_) => {
+            Inserted::New(hash) => {
                 arrived.batch.put(Table::Membership, layout::membership_row(place), op);
                 arrived.landed.tell.push((Item::Membership(op.into()), from));
-                arrived.membership_grew = true;
+                arrived.membership_grew(hash);
             }
             Inserted::Known(_) => {}
             Inserted::MissingParents(_) => return Err(Error::protocol("a membership operation before its parents")),

@@ -80,6 +80,8 @@ pub struct Session {
     /// The next read looks for the block that its first commit is in, not for one that starts with it.
     pub floor: bool,
     pub access: super::access::AccessChanges,
+    /// Types of which the policy was asked whether they may go to the peer.
+    pub audited: BTreeSet<super::layout::TypeIx>,
     pub live: bool,
     /// The types that the peer wants pushed; `None`: all.
     pub only: Option<BTreeSet<crate::types::EntityType>>,
@@ -134,6 +136,7 @@ impl Session {
             reading: None,
             floor: false,
             access: super::access::AccessChanges::default(),
+            audited: BTreeSet::new(),
             live,
             only: None,
             request: None,

@@ -346,6 +346,11 @@ impl SyncEngine {
     }
 
     pub(super) fn subscribe(&mut self, link: LinkId, subscribe: SubscribeMessage) {
+        match &subscribe.scope {
+            Scope::All => {}
+            Scope::Types(types) => self.audit_asked(link, types.iter()),
+            Scope::Entities(entities) => self.audit_asked(link, entities.iter().map(|(name, _)| name)),
+        }
         let Some(session) = self.sessions.get_mut(&link) else { return };
         session.live = subscribe.live;
         session.only = match subscribe.scope {

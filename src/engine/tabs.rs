@@ -314,7 +314,7 @@ impl SyncEngine {
         arrived: &mut Arrived,
     ) -> Result<u64> {
         let TabWrite { seq: draft, entity_type, hlc: drafted, mut events } = write;
-        self.may_write(&entity_type)?;
+        self.audited_write(&entity_type)?;
         if events.is_empty() || events.len() > MAX_BATCH_SIZE || events.iter().any(|event| event.ops.is_empty()) {
             return Err(Error::invalid(format!(
                 "a commit has 1 to {MAX_BATCH_SIZE} events, each of which does something"

@@ -8,7 +8,7 @@ use super::layout::{self, LogKey};
 use super::log::{Copied, Log, Original, changed};
 use super::remote::Arrived;
 use super::{SyncEngine, Wanted};
-use crate::policy::Validity;
+use crate::policy::{Refusal, Validity};
 use crate::store::{Read, Rows, Table};
 use crate::types::{Commit, LogId, LogName};
 use crate::wire::decode_block;
@@ -39,6 +39,7 @@ impl SyncEngine {
         for _ in 0..MAX_ROUNDS {
             let mut moved = false;
             for (key, new) in self.evaluate_all() {
+                self.audit_validity(key, &new);
                 let Some(log) = self.logs.get_mut(&key) else { continue };
                 if log.validity == new {
                     continue;
@@ -61,6 +62,18 @@ impl SyncEngine {
             if !moved {
                 break;
             }
+        }
+    }
+
+    /// Notes where commits that were taken in before turn out to be of an author without the right to them.
+    fn audit_validity(&mut self, key: LogKey, new: &Validity) {
+        let Some(log) = self.logs.get(&key) else { return };
+        let last = log.applied.min(log.tip.seq);
+        let why = new.refusal(last);
+        // What a restriction takes back is no commit that was refused: the restriction has its own entry.
+        if log.validity.refusal(last) == Some(Refusal::HeadsMissing) && why != Some(Refusal::HeadsMissing) {
+            let (author, name) = (log.name.id.author, log.name.entity_type.clone());
+            self.audit_refused(why, author, &name);
         }
     }
 

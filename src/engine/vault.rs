@@ -10,7 +10,10 @@ use super::listing::Import;
 use super::remote::Arrived;
 use super::{Landed, SyncEngine, Vault};
 use crate::error::{Error, ErrorCode, Result};
-use crate::policy::{AddMember, Genesis, Invite, Membership, Op, PolicyKind, SyncRole, root_keypair, sync_policy};
+use crate::policy::{
+    AddMember, AuditKind, AuditSubject, Genesis, Invite, Membership, Op, PolicyKind, SyncRole, root_keypair,
+    sync_policy,
+};
 use crate::store::{Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes};
 use crate::types::limits::MAX_DEVICE_NAME_BYTES;
@@ -190,7 +193,7 @@ impl SyncEngine {
             if !Self::is_own(call) {
                 arrived.landed.events.push(SyncEvent::PairingCompleted(peer));
             }
-            arrived.membership_grew();
+            arrived.membership_grew(op.hash());
         }
         let invite = Invite::new(&vault.membership, peer, addresses, vault.key.clone())?.to_text(&entropy)?;
         self.peers.entry(peer).or_default();
@@ -251,6 +254,9 @@ impl SyncEngine {
         }
         let vault = self.take_vault(membership, invite.vault_key.clone(), &credential, &mut arrived)?;
         self.say_own_name(&mut arrived);
+        if let Some(by) = view.members.get(&self.me).map(|member| member.by) {
+            self.note(AuditSubject { peer: self.me, kind: AuditKind::Pair, by, entity_type: None, allowed: true });
+        }
         let count = own.iter().map(|import| import.entities.len()).sum();
         for import in own {
             if let Err(error) = self.write_import(import, &mut arrived) {

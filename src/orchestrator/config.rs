@@ -37,8 +37,8 @@ pub struct SyncConfig {
     pub makes_vault: bool,
     /// Use no network at all, neither listen nor dial: for tools that only read and write the folder.
     pub offline: bool,
-    /// Seals what this device keeps, its key too. In browsers only so far: elsewhere a start with one set fails with
-    /// `unsupported`. A wrong one, or none where one is needed, fails with `locked`.
+    /// Seals what this device keeps, its key too: [`super::seal_key`] makes it of a passphrase. A wrong one, or none where
+    /// one is needed, fails with `locked`, and so does one for data that was made without.
     pub seal: Option<SealKey>,
 }
 

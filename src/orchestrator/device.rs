@@ -1,5 +1,6 @@
 //! A device's surroundings, as its platform has them: key and store, libp2p, clocks and randomness.
 
+use std::path::Path;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -13,6 +14,7 @@ use crate::error::Result;
 use crate::platform::entropy;
 use crate::platform::host::{IS_BROWSER, keys, p2p, store, thread, time};
 use crate::policy::PolicyKind;
+use crate::store::SealKey;
 use crate::transport::Transport;
 use crate::types::{Instant, Keypair};
 
@@ -33,6 +35,16 @@ pub fn create_enterprise_orchestrator(config: OrchestratorConfig) -> Orchestrato
 /// way, and the engine's. (Those of the other orchestrators pair too; this name says so.)
 pub fn create_orchestrator_with_pairing(config: OrchestratorConfig) -> OrchestratorHandle {
     create(config, PolicyKind::Personal)
+}
+
+/// The key of a passphrase for [`super::SyncConfig::seal`]: of the data folder `db_path` (in browsers, of the database of
+/// that name). Where nothing is there yet, what is made will be sealed. Deriving it takes a part of a second and 64 MiB,
+/// on purpose, on this thread.
+///
+/// Natively it fails with `locked` for a wrong passphrase, for a folder that has none, and while a passphrase is being
+/// changed.
+pub async fn seal_key(db_path: &Path, passphrase: &str) -> Result<SealKey> {
+    keys::of_passphrase(db_path, passphrase).await
 }
 
 fn create(config: OrchestratorConfig, policy: PolicyKind) -> OrchestratorHandle {

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::handle::{OrchestratorHandle, unexpected};
+#[cfg(doc)]
+use crate::engine::SyncEvent;
 use crate::engine::{Call, MemberChange, Members, RecoveryKey, Reply};
 use crate::error::Result;
-use crate::policy::{EntityAcl, PolicyKind, SyncRole, TeamId, parse_recovery_words};
+use crate::policy::{AuditCheck, AuditFault, AuditPage, EntityAcl, PolicyKind, SyncRole, TeamId, parse_recovery_words};
 use crate::types::{EntityType, Hash, PeerId};
 
 /// Each change is answered once it is on this device's disk, and fails with `policy_denied` where this device may not
@@ -74,6 +76,23 @@ impl OrchestratorHandle {
     /// Cancels membership operations, also removals, by the vault's 24 recovery words.
     pub async fn void(&self, words: &str, ops: BTreeSet<Hash>) -> Result<()> {
         self.change(MemberChange::Void { root: RecoveryKey(parse_recovery_words(words)?), ops }).await
+    }
+
+    /// What was denied, and who changed who may do what, as far as this device has noted it: at most `limit` (1 to 1,000)
+    /// entries after the one of that number; 0 starts. [`SyncEvent::Audited`] tells of new ones.
+    pub async fn audit(&self, after: u64, limit: usize) -> Result<AuditPage> {
+        match self.call(Call::Audit { after, limit }).await? {
+            Reply::Audit(page) => Ok(*page),
+            reply => unexpected(reply),
+        }
+    }
+
+    /// Checks that no entry of the audit log was changed, dropped or moved; answers the numbers of its first and its last
+    /// entry. Fails with `storage`, and names the entry that is not as it was written.
+    pub async fn verify_audit(&self) -> Result<(u64, u64)> {
+        let mut check = AuditCheck::default();
+        while !check.take(&self.audit(check.after(), 1_000).await?).map_err(AuditFault::to_error)? {}
+        Ok(check.range())
     }
 
     async fn change(&self, change: MemberChange) -> Result<()> {

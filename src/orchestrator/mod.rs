@@ -22,7 +22,7 @@ pub use crate::pairing::SyncCode;
 pub use blocking::block_on;
 pub use config::{CloudConfig, GoogleDriveConfig, ICloudConfig, OrchestratorConfig, SyncCommand, SyncConfig};
 pub use device::{
-    create_enterprise_orchestrator, create_on, create_orchestrator_with_pairing, create_personal_orchestrator,
+    create_enterprise_orchestrator, create_on, create_orchestrator_with_pairing, create_personal_orchestrator, seal_key,
 };
 pub use events::{BlockingEvents, EVENT_CAPACITY, EventStream, Filter, Subscription, Update};
 pub use handle::{BackupStream, NewVault, OrchestratorHandle};

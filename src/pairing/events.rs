@@ -103,6 +103,8 @@ pub enum PairingOutput {
     },
     /// Join by this invite, and say [`super::Pairing::joined`] when that is on disk.
     Join(PairLink, Zeroizing<String>),
+    /// This device guessed wrong at the code that is shown.
+    WrongGuess(PeerId),
     /// Tell the app.
     Tell(PairingEvent),
 }
@@ -120,6 +122,7 @@ impl fmt::Debug for PairingOutput {
             PairingOutput::FindNameplate(number) => write!(f, "FindNameplate({number})"),
             PairingOutput::Invite { peer, role, .. } => write!(f, "Invite({peer}, {role:?})"),
             PairingOutput::Join(link, _) => write!(f, "Join({link:?})"),
+            PairingOutput::WrongGuess(peer) => write!(f, "WrongGuess({peer})"),
             PairingOutput::Tell(event) => write!(f, "Tell({event:?})"),
         }
     }

@@ -182,10 +182,11 @@ impl Pairing {
         self.now = now;
         let Some(place) = self.counting.iter().position(|(waiting, _)| *waiting == token) else { return };
         let (_, link) = self.counting.swap_remove(place);
-        let right = self
-            .exchanges
-            .get(&link)
-            .is_some_and(|exchange| matches!(exchange.stage, Stage::Counting { right: true, .. }));
+        let guessing = self.exchanges.get(&link);
+        let right = guessing.is_some_and(|exchange| matches!(exchange.stage, Stage::Counting { right: true, .. }));
+        if let Some(exchange) = guessing.filter(|_| !right) {
+            self.out.push(PairingOutput::WrongGuess(exchange.peer));
+        }
         let outcome = self.tries.judge(right, now.wall);
         if outcome != Try::Counted {
             self.persist();

@@ -181,6 +181,7 @@ impl World {
                     false => device.pairing.persisted(now, token),
                 }
             }
+            PairingOutput::WrongGuess(_) => {}
             PairingOutput::Mode(on) => self.devices[index].mode = on,
             PairingOutput::Dial(peer, _) => {
                 match self.devices.iter().position(|other| other.id == peer && other.mode) {

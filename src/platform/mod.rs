@@ -3,6 +3,7 @@
 pub mod entropy;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
+pub mod passphrase;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 #[cfg(target_arch = "wasm32")]

@@ -1,5 +1,6 @@
 //! Who is a member, who may write and read what, and which commits count (PROTOCOL.md sections 7, 8).
 
+mod audit;
 mod credential;
 mod invite;
 mod membership;
@@ -14,6 +15,10 @@ mod tests;
 mod valid;
 mod view;
 
+pub use audit::{
+    AuditChain, AuditCheck, AuditEntry, AuditFault, AuditFaultKind, AuditKind, AuditMark, AuditPage, AuditRecord,
+    AuditSubject, MAX_AUDIT_ENTRIES,
+};
 pub use invite::{INVITE_PREFIX, Invite, MAX_ADDRESS_BYTES, MAX_INVITE_ADDRESSES, MAX_INVITE_TEXT};
 pub use membership::{Inserted, MAX_BYTES, MAX_OPS, Membership};
 pub use op::{

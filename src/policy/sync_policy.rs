@@ -78,6 +78,11 @@ pub enum AuditAction {
         /// The type.
         entity_type: String,
     },
+    /// A member makes the vault follow other rules, or the recovery key cancels operations.
+    PolicyChanged {
+        /// Who.
+        by: PeerId,
+    },
 }
 
 /// What a policy answers.
@@ -114,7 +119,7 @@ impl SyncPolicy for PersonalSyncPolicy {
     }
 
     fn audit(&self, action: AuditAction) -> AuditDecision {
-        decide(self, &self.view, PolicyKind::Personal, &action, AuditDecision::Allow)
+        decide(self, &self.view, PolicyKind::Personal, &action)
     }
 }
 
@@ -141,7 +146,7 @@ impl SyncPolicy for EnterpriseSyncPolicy {
     }
 
     fn audit(&self, action: AuditAction) -> AuditDecision {
-        decide(self, &self.view, PolicyKind::Enterprise, &action, AuditDecision::AllowAndRecord)
+        decide(self, &self.view, PolicyKind::Enterprise, &action)
     }
 }
 
@@ -153,14 +158,9 @@ pub fn sync_policy(view: Arc<View>) -> Arc<dyn SyncPolicy> {
     }
 }
 
-/// `change` is what an allowed change of who may do what gets.
-fn decide(
-    policy: &dyn SyncPolicy,
-    view: &View,
-    kind: PolicyKind,
-    action: &AuditAction,
-    change: AuditDecision,
-) -> AuditDecision {
+/// Changes of who may do what are few and tell how a lost device got in: they are recorded under either policy.
+fn decide(policy: &dyn SyncPolicy, view: &View, kind: PolicyKind, action: &AuditAction) -> AuditDecision {
+    let change = AuditDecision::AllowAndRecord;
     let admin = |by: &PeerId| *by == view.root || view.role(by) == Some(SyncRole::Admin);
     let (allowed, decision) = match action {
         AuditAction::Send { entity_type, peer } => (policy.can_send(entity_type, peer), AuditDecision::Allow),
@@ -172,7 +172,8 @@ fn decide(
         AuditAction::Revoke { by, peer } => (admin(by) || (by == peer && view.role(by).is_some()), change),
         AuditAction::RoleChanged { by, .. }
         | AuditAction::TeamsChanged { by, .. }
-        | AuditAction::AclChanged { by, .. } => (admin(by), change),
+        | AuditAction::AclChanged { by, .. }
+        | AuditAction::PolicyChanged { by } => (admin(by), change),
     };
     if allowed { decision } else { AuditDecision::Deny }
 }

@@ -32,12 +32,14 @@ pub enum Table {
     Pages = 4,
     /// What is remembered of each peer: last common frontier, addresses.
     Peers = 5,
+    /// The audit log: its ends, its entries by number, and what is being counted.
+    Audit = 6,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 6] =
-        [Table::Meta, Table::Logs, Table::Membership, Table::Blocks, Table::Pages, Table::Peers];
+    pub const ALL: [Table; 7] =
+        [Table::Meta, Table::Logs, Table::Membership, Table::Blocks, Table::Pages, Table::Peers, Table::Audit];
 }
 
 /// One change in a batch.

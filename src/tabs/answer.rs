@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::trust::{AskChange, CodeInfo, PairPeerInfo, PairStateInfo, PolicyInfo};
+use super::trust::{AskChange, AuditInfo, CodeInfo, PairPeerInfo, PairStateInfo, PolicyInfo};
 use crate::engine::{Call, Change, Level, NotSynced, Offer, PeerStatus, Reply, Status};
 use crate::error::{Error, ErrorCode, Result};
-use crate::policy::recovery_words;
+use crate::policy::{AuditRecord, recovery_words};
 use crate::types::{EntityId, PeerId};
 
 /// A question.
@@ -67,6 +67,8 @@ pub enum Ask {
     Policy,
     /// Change that.
     Change(AskChange),
+    /// Entries of the audit log after the one of this number.
+    Audit(u64),
 }
 
 /// How far writes have come.
@@ -120,7 +122,12 @@ pub enum Answer {
     PairState(PairStateInfo),
     /// Who is in the vault and may do what.
     Policy(PolicyInfo),
+    /// Entries of the audit log, at most [`AUDIT_PAGE`].
+    Audit(Vec<AuditInfo>),
 }
+
+/// Entries of the audit log in one answer.
+pub const AUDIT_PAGE: usize = 1_000;
 
 /// What answers a question.
 #[derive(Debug)]
@@ -261,6 +268,7 @@ impl Ask {
             Ask::PairCancel => Call::PairCancel,
             Ask::PairUnlock => Call::PairUnlock,
             Ask::Policy => Call::Members,
+            Ask::Audit(after) => Call::Audit { after, limit: AUDIT_PAGE },
             Ask::Change(change) => Call::Change(change.into_change()?),
         };
         Ok(Asked::Call(Box::new(call)))
@@ -287,6 +295,16 @@ impl Answer {
             Reply::PairingPeer(peer) => Answer::PairPeer((*peer).into()),
             Reply::Paired(peer) => Answer::Text(peer.to_string()),
             Reply::PairingState(state) => Answer::PairState((*state).into()),
+            Reply::Audit(page) => {
+                let read = |record: AuditRecord| match record.entry {
+                    Some(entry) => Ok(entry.into()),
+                    None => Err(Error::new(
+                        ErrorCode::Storage,
+                        format!("entry {} of the audit log is not as it was written", record.number),
+                    )),
+                };
+                Answer::Audit(page.records.into_iter().map(read).collect::<Result<_>>()?)
+            }
             Reply::Members(members) => Answer::Policy((*members).into()),
             // No tab asks for these.
             Reply::Written(_) | Reply::Entities(_) | Reply::Tab(_) | Reply::TabSaved(_) | Reply::States(_) => {

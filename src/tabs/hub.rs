@@ -191,6 +191,7 @@ impl Hub {
             SyncEvent::PairingCompleted(peer) => Notice::Paired(peer),
             SyncEvent::PairingCode(_) | SyncEvent::PairingFound(_) | SyncEvent::PairingEnded(..) => Notice::Pairing,
             SyncEvent::MembersChanged => Notice::Members,
+            SyncEvent::Audited(_) => Notice::Audited,
             SyncEvent::SyncError(peer, text) => Notice::Failed(peer, ErrorCode::Transport.to_byte(), text),
             SyncEvent::StorageFailed(code, text) => Notice::StoreFailed(self.me, code.to_byte(), text),
             SyncEvent::Warning(code, text) => Notice::Failed(self.me, code.to_byte(), text),

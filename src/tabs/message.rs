@@ -67,6 +67,8 @@ pub enum Notice {
     Pairing,
     /// Who is in the vault, or may do what, has changed.
     Members,
+    /// The audit log has another entry.
+    Audited,
     /// Something failed: with this device, or here (then it is this one).
     Failed(PeerId, u8, String),
     /// The store failed: what is not saved stays in memory, and goes on when the store is open again.

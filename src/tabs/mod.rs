@@ -26,4 +26,4 @@ pub use election::{Election, ElectionInput, ElectionOutput, HANDOVER_US, Wish};
 pub use hub::{Hub, HubInput, HubOutput};
 pub use message::{Notice, ToLeader, ToTab};
 pub use replica::{Replica, Seen, TextEvent, Update};
-pub use trust::{AclInfo, AskChange, CodeInfo, MemberInfo, PairPeerInfo, PairStateInfo, PolicyInfo};
+pub use trust::{AclInfo, AskChange, AuditInfo, CodeInfo, MemberInfo, PairPeerInfo, PairStateInfo, PolicyInfo};

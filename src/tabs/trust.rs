@@ -6,7 +6,7 @@ use super::answer::AskRole;
 use crate::engine::{MemberChange, Members, PairingState};
 use crate::error::Result;
 use crate::pairing::{PairingPeer, ShownCode};
-use crate::policy::{EntityAcl, Member, PolicyKind, SyncRole, TeamId};
+use crate::policy::{AuditEntry, EntityAcl, Member, PolicyKind, SyncRole, TeamId};
 use crate::types::{EntityType, PeerId};
 
 /// A change of who is in the vault or may do what.
@@ -128,6 +128,45 @@ pub struct PairStateInfo {
     pub peer: Option<PairPeerInfo>,
     /// The device of the last pairing, once both trust each other.
     pub paired: Option<String>,
+}
+
+/// An entry of the audit log.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_arch = "wasm32", derive(tsify::Tsify), tsify(missing_as_null))]
+#[serde(rename_all = "camelCase")]
+pub struct AuditInfo {
+    /// Its number.
+    pub number: f64,
+    /// Milliseconds since 1970.
+    pub at: f64,
+    /// With which device, or about which.
+    pub peer: String,
+    /// Who did it, or wanted to.
+    pub by: String,
+    /// What, as [`crate::policy::AuditKind::as_str`] says.
+    pub action: String,
+    /// Of which type, where it is about one.
+    pub entity_type: Option<String>,
+    /// Whether it was allowed.
+    pub allowed: bool,
+    /// How many decisions it stands for.
+    pub count: f64,
+}
+
+impl From<AuditEntry> for AuditInfo {
+    fn from(entry: AuditEntry) -> Self {
+        let subject = entry.subject;
+        Self {
+            number: entry.number as f64,
+            at: entry.at as f64,
+            peer: subject.peer.to_string(),
+            by: subject.by.to_string(),
+            action: subject.kind.as_str().to_owned(),
+            entity_type: subject.entity_type.map(|name| name.to_string()),
+            allowed: subject.allowed,
+            count: entry.count as f64,
+        }
+    }
 }
 
 impl AskChange {

@@ -80,6 +80,35 @@ async fn a_newer_format_is_named_as_such() {
 }
 
 #[test]
+async fn a_database_of_the_version_without_the_audit_log_gets_one_and_keeps_what_it_has() {
+    delete("older").await.unwrap();
+    let stores = ["meta", "logs", "membership", "blocks", "pages", "peers", "own"];
+    let request = Database::open("older").with_version(1u32).with_on_upgrade_needed(move |_, db| {
+        for store in stores {
+            db.create_object_store(store).build()?;
+        }
+        Ok(())
+    });
+    let db = request.await.unwrap();
+    let transaction = db.transaction("own").with_mode(TransactionMode::Readwrite).build().unwrap();
+    transaction.object_store("own").unwrap().put("kept").with_key("name").primitive().unwrap().await.unwrap();
+    transaction.commit().await.unwrap();
+    db.close();
+    let mut store = IndexedDbStore::open("older").await.unwrap();
+    let mut batch = one_row(b"value");
+    batch.put(Table::Audit, *b"entry", *b"first");
+    store.commit(batch).await.unwrap();
+    assert_eq!(value_of(&store).await, b"value");
+    let entry = store.read(&Read::Get(Table::Audit, b"entry".to_vec())).await.unwrap().one().unwrap();
+    assert_eq!(entry, Some((b"entry".to_vec(), b"first".to_vec())));
+    drop(store);
+    let db = Database::open("older").await.unwrap();
+    let own = db.transaction("own").build().unwrap();
+    let kept: Option<String> = own.object_store("own").unwrap().get("name").primitive().unwrap().await.unwrap();
+    assert_eq!(kept.as_deref(), Some("kept"));
+}
+
+#[test]
 async fn a_changed_byte_is_a_damaged_row_and_the_others_are_read() {
     let mut store = fresh("damage").await;
     let mut batch = one_row(b"value");

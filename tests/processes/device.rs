@@ -123,7 +123,12 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        Self::start_with(command, "")
+    }
+
+    /// The same, with these lines on its input before anything else.
+    pub fn start_with(mut command: Command, input: &str) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (send, lines) = channel();
@@ -141,6 +146,7 @@ impl Running {
             passed: BTreeSet::new(),
             last_id: 0,
         };
+        running.input.as_mut().unwrap().write_all(input.as_bytes()).unwrap();
         running.ready = running.wait_for("its first line", |_, _| true);
         assert_eq!(running.ready["event"], "ready", "{}", running.ready);
         running

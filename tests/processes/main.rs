@@ -1,6 +1,7 @@
 //! Real processes: devices that are `privstack` on this machine, killed, copied, lied to and cut apart.
 #![cfg(all(feature = "cli", not(target_arch = "wasm32")))]
 
+mod audit;
 mod convergence;
 mod copies;
 mod crashes;
@@ -12,6 +13,7 @@ mod lan;
 #[path = "../p2p_support/mod.rs"]
 mod p2p_support;
 mod pairing;
+mod passphrase;
 #[cfg(feature = "relay")]
 mod relay;
 mod revoking;

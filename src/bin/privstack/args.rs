@@ -21,6 +21,9 @@ pub struct Cli {
     /// The data folder of this device.
     #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Read the folder's passphrase, a line, from this file descriptor; else it is asked for on the terminal.
+    #[arg(long, global = true, value_name = "N")]
+    pub passphrase_fd: Option<u32>,
     /// Print machine-readable JSON.
     #[arg(long, global = true)]
     pub json: bool,
@@ -147,6 +150,26 @@ pub enum Command {
         /// On an Admin device: another device.
         #[arg(long, value_name = "PEERID", value_parser = word::<PeerId>)]
         peer: Option<PeerId>,
+    },
+    /// Show what was denied, and who changed who may do what, as this device has noted it.
+    Audit {
+        /// Check that no entry was changed, dropped or moved since it was written.
+        #[arg(long, conflicts_with_all = ["after", "limit"])]
+        verify: bool,
+        /// Those after the entry of this number.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        after: u64,
+        /// At most so many.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Seal this device's key and data by a passphrase, change it, or take it away.
+    ///
+    /// The data is written anew, and the old file deleted; flash, snapshots and backups may still keep what it held.
+    Passphrase {
+        /// What to do.
+        #[command(subcommand)]
+        what: Passphrase,
     },
     /// Leave the vault. What this device has written stays.
     Leave,
@@ -289,6 +312,17 @@ pub enum Command {
     },
     /// Print one hash of the whole visible state: equal on devices that show the same.
     Digest,
+}
+
+/// What to do with the passphrase. `--passphrase-fd` reads the old one, where there is one, then the new one, a line each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Subcommand)]
+pub enum Passphrase {
+    /// Seal a folder that has none.
+    Set,
+    /// Seal it by another one.
+    Change,
+    /// Keep key and data as they are, readable for whoever reads this disk.
+    Remove,
 }
 
 /// Reads a word; what is wrong with it is told without the code that programs read.

@@ -8,7 +8,7 @@ use privstack_sync::engine::{Call, Reply, SyncEvent};
 use privstack_sync::error::{Error, ErrorCode, Result};
 use serde_json::{Map, Value as Json};
 
-use crate::{control, local, request};
+use crate::{control, local, passphrase, request};
 
 /// An engine in this process.
 pub trait Engine: Send + Sync {
@@ -68,11 +68,17 @@ impl Client for Connection {
 /// Opens the folder: through the control socket of whoever runs it, else in this process with these options.
 pub fn connect(data: &Path, options: &local::Options) -> Result<Connection> {
     let started = Instant::now();
+    let mut seal = None;
     loop {
         if let Some(client) = control::ControlClient::connect(data)? {
             return Ok(Connection::Remote(client));
         }
-        match local::LocalEngine::start(data, options) {
+        // Once, and only where it is needed: a running engine has its key.
+        let seal = match &seal {
+            Some(seal) => seal,
+            None => seal.insert(passphrase::unlock(data, options.passphrase_fd)?),
+        };
+        match local::LocalEngine::start(data, options, seal.clone()) {
             Ok(engine) => return Ok(Connection::Local(engine)),
             // Another short command, or a `run` that has not opened its socket yet: try both again.
             Err(error) if error.code() == ErrorCode::Locked && started.elapsed() < LOCK_PATIENCE => {

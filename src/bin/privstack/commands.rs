@@ -15,7 +15,7 @@ use crate::field_op::{FieldOp, looks_like_field_op};
 use crate::local::{Network, Options};
 use crate::output::{Progress, json as print_json, line, note};
 use crate::request::{Policy, for_each_entity};
-use crate::{backup, export, files, import, interrupt, members, pair, recovery, run, show};
+use crate::{audit, backup, export, files, import, interrupt, members, pair, passphrase, recovery, run, show};
 
 /// Bytes of an invite.
 const MAX_INVITE_BYTES: u64 = 1 << 20;
@@ -44,22 +44,23 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
         return Err(Error::invalid(what).into());
     }
     if let Command::Run { listen, peer, relay, no_mdns } = cli.command {
-        run::run(&data, Network { listen, relays: relay, no_mdns }, &peer, cli.json)?;
+        run::run(&data, Network { listen, relays: relay, no_mdns }, cli.passphrase_fd, &peer, cli.json)?;
         return Ok(0);
     }
-    let options = match &cli.command {
-        Command::Init { name, .. } => Options { name: Some(name.clone()), network: None },
-        Command::Id { name } => Options { name: name.clone(), network: None },
+    let mut options = match &cli.command {
+        Command::Init { name, .. } => Options { name: Some(name.clone()), ..Options::default() },
+        Command::Id { name } => Options { name: name.clone(), ..Options::default() },
         Command::Sync { relay, no_mdns, .. } => {
             let network = Network { listen: Vec::new(), relays: relay.clone(), no_mdns: *no_mdns };
-            Options { name: None, network: Some(network) }
+            Options { network: Some(network), ..Options::default() }
         }
         Command::Pair { listen, relay, no_mdns, name, .. } => {
             let network = Network { listen: listen.clone(), relays: relay.clone(), no_mdns: *no_mdns };
-            Options { name: name.clone(), network: Some(network) }
+            Options { name: name.clone(), network: Some(network), ..Options::default() }
         }
         _ => Options::default(),
     };
+    options.passphrase_fd = cli.passphrase_fd;
     // Words first: what is wrong with them is told before a folder is made.
     let put = match &cli.command {
         Command::Put { entity_type, words } => Some(put_request(entity_type, words)?),
@@ -70,9 +71,13 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
         return Err(Error::new(privstack_sync::error::ErrorCode::NotFound, what).into());
     }
     interrupt::install(|| ())?;
+    if let Command::Passphrase { what } = cli.command {
+        passphrase::change(&data, what, cli.passphrase_fd, cli.json)?;
+        return Ok(0);
+    }
     let mut session = Session { client: connect(&data, &options)?, json: cli.json };
     match cli.command {
-        Command::Run { .. } => Ok(0), // above
+        Command::Run { .. } | Command::Passphrase { .. } => Ok(0), // above
         Command::Init { name, policy, recovery_file } => session.init(&name, policy, recovery_file.as_deref()),
         Command::Id { .. } => session.show(json!({ "cmd": "id" }), |answer| line(text(answer, "peer_id"))),
         Command::Invite { peer, role } => {
@@ -109,6 +114,15 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Rename { name, peer } => {
             let peer = peer.map(|peer| peer.to_string());
             session.quiet(json!({ "cmd": "rename", "peer": peer, "name": name }))
+        }
+        Command::Audit { verify: true, .. } => session.show(json!({ "cmd": "audit_verify" }), audit::show_verified),
+        Command::Audit { after, limit, .. } => {
+            let json = session.json;
+            audit::for_each(&mut session, after, limit.unwrap_or(usize::MAX), |entry| match json {
+                true => print_json(entry),
+                false => line(&audit::entry_line(entry)),
+            })?;
+            Ok(0)
         }
         Command::Leave => session.quiet(json!({ "cmd": "leave" })),
         Command::Accept { peer, ask } => {

@@ -8,6 +8,7 @@ use privstack_sync::error::{Error, ErrorCode, Result};
 use privstack_sync::orchestrator::{
     OrchestratorConfig, OrchestratorHandle, SyncConfig, block_on, create_personal_orchestrator,
 };
+use privstack_sync::store::SealKey;
 use privstack_sync::transport::p2p::P2pConfig;
 
 use crate::client::Engine;
@@ -17,6 +18,8 @@ use crate::client::Engine;
 pub struct Options {
     /// The device's name where it is made now; the machine's if none is given.
     pub name: Option<String>,
+    /// Where the folder's passphrase comes from, if not from the terminal.
+    pub passphrase_fd: Option<u32>,
     /// The network; `None` for commands that only read and write the folder.
     pub network: Option<Network>,
 }
@@ -38,8 +41,8 @@ pub struct LocalEngine {
 }
 
 impl LocalEngine {
-    /// Opens the folder, making it if there is none.
-    pub fn start(data: &Path, options: &Options) -> Result<Self> {
+    /// Opens the folder with the key of its passphrase, if it has one; makes the folder if there is none.
+    pub fn start(data: &Path, options: &Options, seal: Option<SealKey>) -> Result<Self> {
         let mut p2p_config = P2pConfig::default();
         if let Some(network) = &options.network {
             if let Some((first, more)) = network.listen.split_first() {
@@ -57,6 +60,7 @@ impl LocalEngine {
                 offline: options.network.is_none(),
                 // Here `init` makes it, and shows the recovery words.
                 makes_vault: false,
+                seal,
                 ..SyncConfig::default()
             },
             p2p_config,

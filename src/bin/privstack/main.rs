@@ -1,6 +1,7 @@
 //! `privstack`: the engine on the command line, and for programs in other languages (`run --json`).
 
 mod args;
+mod audit;
 mod backup;
 mod client;
 mod commands;
@@ -17,6 +18,7 @@ mod members;
 mod names;
 mod output;
 mod pair;
+mod passphrase;
 mod recovery;
 mod reply;
 mod request;

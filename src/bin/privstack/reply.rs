@@ -32,6 +32,7 @@ pub fn reply_to_json(reply: &Reply) -> Json {
         Reply::Entities(views) => json!({ "entities": views.iter().map(view_to_json).collect::<Vec<_>>() }),
         Reply::History(changes) => json!({ "changes": changes.iter().map(change_to_json).collect::<Vec<_>>() }),
         Reply::Status(status) => status_to_json(status),
+        Reply::Audit(page) => crate::audit::to_json(page),
         Reply::Members(members) => crate::members::to_json(members),
         Reply::Peers(peers) => json!({ "peers": peers.iter().map(peer_to_json).collect::<Vec<_>>() }),
         Reply::NotSynced(reasons) => json!({ "reasons": reasons.iter().map(reason_to_json).collect::<Vec<_>>() }),
@@ -228,6 +229,7 @@ pub fn event_to_json(event: &SyncEvent) -> Option<Json> {
             json!({ "event": "storage_failed", "code": code.as_str(), "message": message })
         }
         SyncEvent::EpochRenewed { commits } => json!({ "event": "epoch_renewed", "commits": commits }),
+        SyncEvent::Audited(entry) => named("audited", crate::audit::entry_to_json(entry)),
         SyncEvent::Quarantined(peer, commits) => {
             json!({ "event": "quarantined", "peer": peer.to_string(), "commits": commits })
         }

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::client::{Client, Engine, LocalClient};
 use crate::reply::reply_to_json;
 use crate::values::{bytes_from_json, from_base64, from_json};
-use crate::{backup, export, import, members, recovery, sync};
+use crate::{audit, backup, export, import, members, recovery, sync};
 
 /// Entities that one `ls` answers with unless it says otherwise.
 pub const PAGE: usize = 500;
@@ -91,6 +91,8 @@ enum Request {
     Remove { peer: Text<PeerId> },
     Rename { peer: Option<Text<PeerId>>, name: String },
     Leave {},
+    Audit { after: Option<u64>, limit: Option<usize> },
+    AuditVerify {},
     Accept { peer: Text<PeerId>, ask: Option<bool> },
     Recover { recovery_words: String },
     Put { r#type: EntityType, entity: Option<Text<EntityId>>, ops: Option<Vec<Json>>, changes: Option<Vec<Change>> },
@@ -188,6 +190,10 @@ pub fn perform(engine: &dyn Engine, request: Map<String, Json>) -> Result<Json> 
         Request::Policy { policy } => Call::Change(MemberChange::Policy(policy.into())),
         Request::Remove { peer } => Call::Change(MemberChange::Remove(peer.0)),
         Request::Rename { peer, name } => members::rename(status(engine)?.peer_id, peer, name),
+        Request::Audit { after, limit } => {
+            Call::Audit { after: after.unwrap_or_default(), limit: limit.unwrap_or(audit::PAGE) }
+        }
+        Request::AuditVerify {} => return audit::verify(engine),
         Request::Leave {} => Call::Change(MemberChange::Leave),
         Request::Accept { peer, ask } => members::accept(peer.0, ask.unwrap_or_default()),
         Request::Recover { recovery_words } => members::recover(&Zeroizing::new(recovery_words))?,

@@ -13,13 +13,13 @@ use crate::client::Engine;
 use crate::control::{ControlClient, ControlServer};
 use crate::local::{LocalEngine, Network, Options};
 use crate::serve::{Lines, forward_events, ready, serve};
-use crate::{interrupt, output, request};
+use crate::{audit, interrupt, output, passphrase, request};
 
 /// How long the first line waits for an address to listen on.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs until Ctrl-C, SIGTERM or, with `json`, the end of standard input.
-pub fn run(data: &Path, network: Network, peers: &[String], json: bool) -> Result<()> {
+pub fn run(data: &Path, network: Network, passphrase_fd: Option<u32>, peers: &[String], json: bool) -> Result<()> {
     if ControlClient::connect(data)?.is_some() {
         let what = format!("{}: another `privstack run` holds this folder", data.display());
         return Err(Error::new(ErrorCode::Locked, what));
@@ -28,7 +28,9 @@ pub fn run(data: &Path, network: Network, peers: &[String], json: bool) -> Resul
     let on_signal = end.clone();
     // Before the folder is opened, so that a signal while it opens ends cleanly too.
     interrupt::install(move || drop(on_signal.send(Ok(()))))?;
-    let local = Arc::new(LocalEngine::start(data, &Options { name: None, network: Some(network) })?);
+    let seal = passphrase::unlock(data, passphrase_fd)?;
+    let options = Options { network: Some(network), ..Options::default() };
+    let local = Arc::new(LocalEngine::start(data, &options, seal)?);
     let engine: Arc<dyn Engine> = local.clone();
     let _control = ControlServer::start(data, engine.clone())?;
     peers.iter().try_for_each(|address| engine.add_address(address))?;
@@ -104,6 +106,7 @@ fn print_event(event: &SyncEvent) {
         SyncEvent::EpochRenewed { commits } => {
             say(&format!("this folder was restored or copied: {commits} of its commits are made again"));
         }
+        SyncEvent::Audited(entry) if !entry.subject.allowed => say(&audit::denial(entry)),
         SyncEvent::Quarantined(peer, commits) => {
             say(&format!("{commits} commits of {peer} do not count; see `explain`"))
         }

@@ -6,7 +6,7 @@ use super::{Members, Via};
 use crate::crdt::EntityView;
 use crate::engine::tabs::{States, TabOpened, TabSaved};
 use crate::pairing::{PairingPeer, ShownCode};
-use crate::policy::SyncRole;
+use crate::policy::{AuditPage, SyncRole};
 use crate::types::{EntityId, EntityType, Hash, HybridTimestamp, PeerId, VaultId, VectorClock};
 
 /// The answer to a [`Call`](super::Call).
@@ -44,6 +44,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// Who is in the vault and may do what.
     Members(Box<Members>),
+    /// A part of the audit log, from the entry after the one that was named on.
+    Audit(Box<AuditPage>),
     /// Known devices.
     Peers(Vec<PeerStatus>),
     /// Reasons.

@@ -12,7 +12,7 @@ use super::tabs::{Changed, TabId, TabWrite};
 use crate::crdt::Edit;
 use crate::error::{Error, ErrorCode, Result};
 use crate::pairing::{CodeKind, PairingPeer, ShownCode, SyncCode};
-use crate::policy::{PolicyKind, SyncRole};
+use crate::policy::{AuditEntry, PolicyKind, SyncRole};
 use crate::store::{Read, Rows, WriteBatch};
 use crate::types::{EntityId, EntityType, Instant, LogId, PeerId};
 
@@ -249,6 +249,14 @@ pub enum Call {
     Members,
     /// Change that; answered when it is on disk.
     Change(MemberChange),
+    /// What was denied, and who changed who may do what, as far as this device has noted it: entries in the order of
+    /// their numbers; answers [`Reply::Audit`].
+    Audit {
+        /// The number of the last entry of the page before; 0 starts.
+        after: u64,
+        /// At most so many, 1 to 1,000.
+        limit: usize,
+    },
     /// Call a device by this name on this device; an empty name takes it back.
     Rename(PeerId, String),
     /// A tab begins to work with this engine; answers [`Reply::Tab`]. From now on [`SyncEvent::Changed`] tells of
@@ -388,6 +396,8 @@ pub enum SyncEvent {
     Forked(PeerId),
     /// Part of the log of this author does not count.
     Quarantined(PeerId, u64),
+    /// The audit log has a new entry.
+    Audited(AuditEntry),
 }
 
 /// A frontier position as the bindings show it.

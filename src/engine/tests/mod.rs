@@ -1,5 +1,6 @@
 //! The engine by itself: a few devices in one test, each with a store in memory, and frames that go where the test says.
 
+mod audit;
 mod first_vault;
 mod pairing;
 mod reading;

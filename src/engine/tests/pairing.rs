@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::Offer;
 use crate::error::ErrorCode;
 use crate::pairing::{MAX_BURNED, MAX_TRIES, ShownCode};
+use crate::policy::AuditKind;
 use crate::test;
 use crate::types::VaultId;
 
@@ -73,6 +74,36 @@ fn the_new_device_joins_with_its_name_and_in_the_role_that_was_chosen() {
     assert_eq!(a.replies.remove(&CONFIRM), Some(Ok(Reply::Paired(b.me))));
     assert_eq!(b.status().role, Some(SyncRole::ReadOnly));
     assert_eq!(offer(&mut b).unwrap_err().code(), ErrorCode::PolicyDenied, "it may sign nobody in");
+}
+
+#[test]
+fn pairings_are_in_the_audit_logs_of_both_and_so_are_wrong_guesses_and_a_user_s_no() {
+    let (mut a, mut b) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    a.init(PolicyKind::Personal);
+    let shown = offer(&mut a).unwrap();
+    join(&mut a, &mut b, &wrong(&shown), LINK);
+    let short = |device: &mut Device| -> Vec<_> {
+        let Reply::Audit(page) = device.call(Call::Audit { after: 0, limit: 100 }).unwrap() else { panic!() };
+        let entries = page.records.into_iter().map(|record| record.entry.unwrap().subject);
+        entries.map(|of| (of.kind, of.by, of.peer, of.allowed)).collect()
+    };
+    let pair = AuditKind::Pair;
+    assert_eq!(short(&mut a), [(pair, b.me, b.me, false)]);
+    b.call(Call::PairCancel).unwrap();
+    join(&mut a, &mut b, &shown.code.shown(), LinkId(LINK.0 + 1));
+    a.call(Call::PairReject).unwrap();
+    talk(&mut a, &mut b);
+    let mut expected = vec![(pair, b.me, b.me, false), (pair, a.me, b.me, false)];
+    assert_eq!(short(&mut a), expected);
+    assert_eq!(short(&mut b), [(pair, a.me, a.me, false)]);
+    let shown = offer(&mut a).unwrap();
+    join(&mut a, &mut b, &shown.code.shown(), LinkId(LINK.0 + 2));
+    confirm(&mut b, SyncRole::Member);
+    confirm(&mut a, SyncRole::Member);
+    talk(&mut a, &mut b);
+    expected.push((pair, a.me, b.me, true));
+    assert_eq!(short(&mut a), expected);
+    assert_eq!(short(&mut b), [(pair, a.me, a.me, false), (pair, a.me, b.me, true)]);
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Makes the names in a folder survive a power cut.
-fn sync_folder(folder: &Path) -> Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     #[cfg(unix)]
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed("syncing", folder, &error))?;
     #[cfg(not(unix))]

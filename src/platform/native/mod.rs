@@ -7,6 +7,7 @@ mod file;
 pub mod keys;
 #[cfg(feature = "p2p")]
 pub mod p2p;
+pub mod seal;
 pub mod store;
 pub mod thread;
 pub mod time;

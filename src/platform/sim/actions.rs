@@ -149,6 +149,10 @@ impl World {
 
     pub fn invite(&mut self, by: usize, other: usize, role: SyncRole) {
         self.devices[other].role = Some(role);
+        // Only the first is never removed or demoted: another's grant is void where that happens at the same time.
+        if self.plan == Plan::Members && by != 0 {
+            self.expect.cut_off.insert(self.devices[other].peer);
+        }
         let addresses = vec![super::device::address(&self.devices[by].peer)];
         let call = Call::Invite { peer: self.devices[other].peer, role, addresses };
         self.call(by, call, Asked::Invite(other));

@@ -8,7 +8,7 @@ use super::expect::{Shown, Token};
 use super::world::{Plan, World};
 use crate::crdt::FieldValue;
 use crate::engine::{Call, Reply, Status};
-use crate::policy::SyncRole;
+use crate::policy::{AuditCheck, SyncRole};
 use crate::store::{MemoryStore, Table, WriteBatch};
 use crate::types::{EntityId, EntityType, FieldKind, Hash, Value};
 
@@ -25,7 +25,24 @@ impl World {
         self.agree()?;
         self.quiet()?;
         self.saved_edits()?;
+        self.audit_logs()?;
         self.reopen()
+    }
+
+    /// Whatever crashed when: no audit log has a hole.
+    fn audit_logs(&mut self) -> Result<(), String> {
+        for d in self.working() {
+            let mut check = AuditCheck::default();
+            loop {
+                let Reply::Audit(page) = self.ask(d, Call::Audit { after: check.after(), limit: 1_000 })? else {
+                    return Err("no audit log".into());
+                };
+                if check.take(&page).map_err(|fault| format!("device {d}: {fault}"))? {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn heal(&mut self) -> Result<(), String> {

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::store::{add_own, own};
 use crate::error::{Error, ErrorCode, Result};
 use crate::platform::entropy;
+use crate::platform::passphrase::{self, Cost, SALT_BYTES};
 use crate::store::SealKey;
 use crate::types::Keypair;
 
@@ -26,11 +27,8 @@ const PLAIN: f64 = 1.0;
 const SEALED: f64 = 2.0;
 /// The record of the passphrase: `{ format, salt }`.
 const SALT: &str = "salt";
-/// Argon2id, 64 MiB, 3 passes, one lane: RFC 9106, section 4, second recommendation, with the lanes that a page has.
+/// The format of that: Argon2id at the usual cost.
 const ARGON2: f64 = 1.0;
-const ARGON2_KIB: u32 = 64 << 10;
-const ARGON2_PASSES: u32 = 3;
-const SALT_BYTES: usize = 16;
 const NONCE_BYTES: usize = 12;
 /// What the sealed seed is bound to.
 const PURPOSE: &[u8] = b"privstack-sync 1 device key";
@@ -118,13 +116,13 @@ pub async fn salt(name: &str) -> Result<Vec<u8>> {
 
 /// The key of a passphrase, by Argon2id: a second or more of work and 64 MiB, on purpose.
 pub fn derive(passphrase: &str, salt: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
-    let failed = |error: argon2::Error| Error::invalid(format!("the passphrase cannot be used: {error}"));
-    let parameters = argon2::Params::new(ARGON2_KIB, ARGON2_PASSES, 1, Some(32)).map_err(failed)?;
-    let mut key = Zeroizing::new([0; 32]);
-    argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, parameters)
-        .hash_password_into(passphrase.as_bytes(), salt, &mut *key)
-        .map_err(failed)?;
-    Ok(key)
+    passphrase::derive(passphrase, salt, Cost::default())
+}
+
+/// The key that a passphrase stands for in the database of that name; holds up the thread while it is derived.
+pub async fn of_passphrase(name: &Path, passphrase: &str) -> Result<SealKey> {
+    let salt = salt(&name.to_string_lossy()).await?;
+    derive(passphrase, &salt).map(SealKey::new)
 }
 
 fn damaged(name: &str) -> Error {

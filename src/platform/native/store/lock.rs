@@ -16,7 +16,7 @@ const NO_STORE: &str = "empty";
 
 /// A held folder; the system lets go of it when this is dropped or the process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct FolderLock {
+pub(in crate::platform::native) struct FolderLock {
     file: File,
     /// Whether the folder had a database when it was last held.
     pub(super) had_store: bool,

@@ -29,6 +29,7 @@
 mod fault;
 mod instance;
 mod lock;
+mod rewrite;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -42,10 +43,13 @@ use redb::{Builder, Database};
 pub use self::fault::catches_panic;
 use self::fault::{Fault, guard};
 use self::instance::Witness;
-use self::lock::FolderLock;
+pub(super) use self::lock::FolderLock;
+pub(super) use self::rewrite::copy;
 use self::tables::{Change, End, FORMAT, Own};
-use crate::error::{Error, ErrorCode, Result};
-use crate::store::{Durability, Read, Rows, SealKey, Store, WriteBatch};
+use super::{keys, seal};
+use crate::error::{Error, Result};
+use crate::platform::entropy;
+use crate::store::{Durability, Read, Rows, SealKey, Sealed, Store, WriteBatch};
 
 /// The database's name in the folder.
 pub const FILE: &str = "vault.redb";
@@ -95,7 +99,7 @@ struct Inner {
     writer: Mutex<Writer>,
     mark: [u8; 16],
     /// Dropped last: the folder is free once the database is closed.
-    _lock: FolderLock,
+    lock: Arc<FolderLock>,
 }
 
 #[derive(Debug)]
@@ -113,15 +117,76 @@ struct Writer {
     witness: Witness,
 }
 
-/// Opens the store of a device, as [`DiskStore::open`]. It cannot seal what it keeps (yet).
-pub async fn open(folder: &Path, seal: Option<&SealKey>) -> Result<DiskStore> {
-    if seal.is_some() {
-        return Err(Error::new(
-            ErrorCode::Unsupported,
-            "a data folder cannot be sealed by a passphrase yet; keep it on an encrypted disk",
-        ));
+/// The store of a device: as it is, or sealed.
+#[derive(Debug)]
+pub enum DeviceStore {
+    /// Values are as they were written.
+    Plain(DiskStore),
+    /// A passphrase seals them.
+    Sealed(Sealed<DiskStore>),
+}
+
+/// Opens the store of a device, as [`DiskStore::open`]; `seal` is the key of the folder's passphrase, where it has one.
+/// Fails with `locked` where that is another one, is missing, or is not asked for.
+pub async fn open(folder: &Path, seal: Option<&SealKey>) -> Result<DeviceStore> {
+    let lock = hold(folder)?;
+    let key = keys::secrets(folder, seal)?.and_then(|secrets| secrets.store);
+    let store = DiskStore::open_held(folder, instance::state_folder().as_deref(), Box::new(open_database), lock)?;
+    Ok(match key {
+        Some(key) => DeviceStore::Sealed(Sealed::new(store, &key, &entropy::bytes()?)),
+        None => DeviceStore::Plain(store),
+    })
+}
+
+/// Holds a folder, made if there is none, and ends what a crash amid a change of its passphrase has left.
+pub(super) fn hold(folder: &Path) -> Result<FolderLock> {
+    make_folder(folder).map_err(|error| Fault::from(error).at(folder))?;
+    let lock = FolderLock::take(folder)?;
+    seal::settle(folder)?;
+    Ok(lock)
+}
+
+/// Ends what such a crash has left, if it has left anything that matters to whoever only reads the device's key.
+pub(super) fn settled(folder: &Path) -> Result<()> {
+    if seal::is_decided(folder) { hold(folder).map(drop) } else { Ok(()) }
+}
+
+fn open_database(path: &Path) -> std::result::Result<Database, redb::Error> {
+    Ok(builder().open(path)?)
+}
+
+impl DeviceStore {
+    /// The mark of this instance of the store.
+    pub fn instance_mark(&self) -> [u8; 16] {
+        self.disk().instance_mark()
     }
-    DiskStore::open(folder)
+
+    fn disk(&self) -> &DiskStore {
+        match self {
+            Self::Plain(store) => store,
+            Self::Sealed(store) => store.inner(),
+        }
+    }
+}
+
+impl Store for DeviceStore {
+    async fn commit(&mut self, batch: WriteBatch) -> Result<()> {
+        match self {
+            Self::Plain(store) => store.commit(batch).await,
+            Self::Sealed(store) => store.commit(batch).await,
+        }
+    }
+
+    async fn read(&self, read: &Read) -> Result<Rows> {
+        match self {
+            Self::Plain(store) => store.read(read).await,
+            Self::Sealed(store) => store.read(read).await,
+        }
+    }
+
+    async fn used_bytes(&self) -> Result<u64> {
+        self.disk().used_bytes_now()
+    }
 }
 
 impl DiskStore {
@@ -136,13 +201,19 @@ impl DiskStore {
 
     /// Like [`DiskStore::open`], with the folder where the witness of the instance mark is kept, or without one.
     pub fn open_with_state(folder: &Path, state_folder: Option<&Path>) -> Result<Self> {
-        let opener = |path: &Path| Ok(builder().open(path)?);
-        Self::open_by(folder, state_folder, Box::new(opener))
+        Self::open_by(folder, state_folder, Box::new(open_database))
     }
 
     fn open_by(folder: &Path, state_folder: Option<&Path>, opener: Box<Opener>) -> Result<Self> {
-        make_folder(folder).map_err(|error| Fault::from(error).at(folder))?;
-        let mut lock = FolderLock::take(folder)?;
+        Self::open_held(folder, state_folder, opener, hold(folder)?)
+    }
+
+    fn open_held(
+        folder: &Path,
+        state_folder: Option<&Path>,
+        opener: Box<Opener>,
+        mut lock: FolderLock,
+    ) -> Result<Self> {
         let path = folder.join(FILE);
         match path.try_exists() {
             Ok(true) => {}
@@ -173,7 +244,7 @@ impl DiskStore {
         let durable = own.commits;
         let writer = Writer { own, durable, relaxed: Vec::new(), relaxed_bytes: 0, doubtful: None, witness };
         let (db, writer) = (RwLock::new(Some(db)), Mutex::new(writer));
-        Ok(Self { inner: Arc::new(Inner { path, opener, db, writer, mark, _lock: lock }) })
+        Ok(Self { inner: Arc::new(Inner { path, opener, db, writer, mark, lock: Arc::new(lock) }) })
     }
 
     /// A handle for reading on other threads.
@@ -185,6 +256,11 @@ impl DiskStore {
     /// The engine keeps it in `Meta`. How far it goes: in the source, `instance.rs`.
     pub fn instance_mark(&self) -> [u8; 16] {
         self.inner.mark
+    }
+
+    /// Keeps the folder held, also when this is dropped.
+    pub(super) fn lock(&self) -> Arc<FolderLock> {
+        self.inner.lock.clone()
     }
 
     /// Commits a batch; an empty strict one makes the relaxed ones before it durable. Like [`Store::commit`].

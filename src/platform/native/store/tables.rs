@@ -5,16 +5,18 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableT
 use crate::store::row::{seal, unseal};
 use crate::store::{RangeBudget, Read, Row, Rows, Table, WriteOp};
 
+type StoredRows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// In the order of [`Table`].
-const TABLES: [(Table, Definition); 6] = [
+const TABLES: [(Table, Definition); 7] = [
     (Table::Meta, TableDefinition::new("meta")),
     (Table::Logs, TableDefinition::new("logs")),
     (Table::Membership, TableDefinition::new("membership")),
     (Table::Blocks, TableDefinition::new("blocks")),
     (Table::Pages, TableDefinition::new("pages")),
     (Table::Peers, TableDefinition::new("peers")),
+    (Table::Audit, TableDefinition::new("audit")),
 ];
 
 /// The store's own facts; its number in checksums is none of [`Table`].
@@ -150,7 +152,7 @@ pub(super) fn own(db: &Database) -> Result<Option<Own>, redb::Error> {
 pub(super) fn small_tables_are_whole(db: &Database) -> Result<bool, redb::Error> {
     let transaction = db.begin_read()?;
     for table in [Table::Meta, Table::Logs, Table::Membership] {
-        let rows = rows(&transaction, table)?;
+        let Some(rows) = rows(&transaction, table)? else { return Ok(false) };
         let mut found = 0;
         // Walking takes every page in turn, finding decides by the keys in the branches: they must agree.
         for row in rows.iter()? {
@@ -168,24 +170,26 @@ pub(super) fn small_tables_are_whole(db: &Database) -> Result<bool, redb::Error>
 pub(super) fn read(db: &Database, read: &Read) -> Result<Rows, redb::Error> {
     let transaction = db.begin_read()?;
     let mut out = Rows::default();
+    let (Read::Get(table, _) | Read::Floor { table, .. } | Read::Range { table, .. }) = read;
+    let Some(rows) = rows(&transaction, *table)? else { return Ok(out) };
     match read {
-        Read::Get(table, key) => {
-            if let Some(value) = rows(&transaction, *table)?.get(key.as_slice())? {
+        Read::Get(_, key) => {
+            if let Some(value) = rows.get(key.as_slice())? {
                 add(&mut out, *table, key, value.value());
             }
         }
-        Read::Floor { table, from, key } => {
+        Read::Floor { from, key, .. } => {
             if from <= key
-                && let Some(row) = rows(&transaction, *table)?.range(from.as_slice()..=key.as_slice())?.next_back()
+                && let Some(row) = rows.range(from.as_slice()..=key.as_slice())?.next_back()
             {
                 let (key, value) = row?;
                 add(&mut out, *table, key.value(), value.value());
             }
         }
-        Read::Range { table, from, to, max_rows, max_bytes } => {
+        Read::Range { from, to, max_rows, max_bytes, .. } => {
             if from < to {
                 let mut budget = RangeBudget::new(*max_rows, *max_bytes);
-                for row in rows(&transaction, *table)?.range(from.as_slice()..to.as_slice())? {
+                for row in rows.range(from.as_slice()..to.as_slice())? {
                     let (key, value) = row?;
                     let bytes = (key.value().len() + value.value().len()).saturating_sub(crate::store::row::SUM_BYTES);
                     if !budget.take(bytes) {
@@ -199,10 +203,7 @@ pub(super) fn read(db: &Database, read: &Read) -> Result<Rows, redb::Error> {
     Ok(out)
 }
 
-fn rows(
-    transaction: &ReadTransaction,
-    table: Table,
-) -> Result<redb::ReadOnlyTable<&'static [u8], &'static [u8]>, redb::Error> {
+fn rows(transaction: &ReadTransaction, table: Table) -> Result<Option<StoredRows>, redb::Error> {
     let definition = match table {
         Table::Meta => TABLES[0].1,
         Table::Logs => TABLES[1].1,
@@ -210,8 +211,13 @@ fn rows(
         Table::Blocks => TABLES[3].1,
         Table::Pages => TABLES[4].1,
         Table::Peers => TABLES[5].1,
+        Table::Audit => TABLES[6].1,
     };
-    Ok(transaction.open_table(definition)?)
+    match transaction.open_table(definition) {
+        // A file of a version that did not know this table yet; the first write to it makes it.
+        Err(redb::TableError::TableDoesNotExist(_)) if table == Table::Audit => Ok(None),
+        rows => Ok(Some(rows?)),
+    }
 }
 
 fn add(out: &mut Rows, table: Table, key: &[u8], stored: &[u8]) {

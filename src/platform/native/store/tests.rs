@@ -166,3 +166,24 @@ fn an_edit_takes_one_sync_and_what_comes_in_bulk_saves_the_walk_through_a_large_
     assert!(store.used_bytes_now().expect("a size") > WALK_BYTES);
     assert_eq!((synced(&mut store, 200), synced(&mut store, EDIT_BYTES)), (Some(1), Some(2)), "a large file");
 }
+
+#[test]
+fn a_file_of_a_version_without_the_audit_log_reads_as_one_with_an_empty_log_and_gets_it_with_the_first_entry() {
+    let folder = TempDir::new().unwrap();
+    drop(DiskStore::open_with_state(folder.path(), None).unwrap());
+    let db = Database::open(folder.path().join(FILE)).unwrap();
+    let transaction = db.begin_write().unwrap();
+    let table: redb::TableDefinition<'_, &[u8], &[u8]> = redb::TableDefinition::new("audit");
+    assert!(transaction.delete_table(table).unwrap());
+    transaction.commit().unwrap();
+    drop(db);
+    let mut store = DiskStore::open_with_state(folder.path(), None).unwrap();
+    let get = Read::Get(Table::Audit, b"k".to_vec());
+    assert_eq!(store.read_now(&get).unwrap(), Rows::default());
+    let mut batch = WriteBatch::default();
+    batch.put(Table::Audit, *b"k", *b"v");
+    store.commit_now(batch).unwrap();
+    drop(store);
+    let store = DiskStore::open_with_state(folder.path(), None).unwrap();
+    assert_eq!(store.read_now(&get).unwrap().one().unwrap(), Some((b"k".to_vec(), b"v".to_vec())));
+}

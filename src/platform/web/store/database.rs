@@ -21,7 +21,7 @@ use crate::platform::web::time::sleep;
 use crate::store::Table;
 
 /// The format of the database; a browser refuses to open a newer one.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The object store of what belongs to this device and not to the vault.
 pub(super) const OWN: &str = "own";
 /// In it: how often the database was opened. Only who opened it last may write.
@@ -40,6 +40,7 @@ pub(super) fn name_of(table: Table) -> &'static str {
         Table::Blocks => "blocks",
         Table::Pages => "pages",
         Table::Peers => "peers",
+        Table::Audit => "audit",
     }
 }
 
@@ -168,8 +169,11 @@ async fn connect(name: &str) -> std::result::Result<Database, Fault> {
     let request = Database::open(name)
         .with_version(VERSION)
         .with_on_blocked(|_| Ok(()))
-        .with_on_upgrade_needed(|_, db| {
-            for store in Table::ALL.map(name_of).into_iter().chain([OWN]) {
+        .with_on_upgrade_needed(|event, db| {
+            // Version 1 had all but the audit log.
+            let had = |table: &Table| event.old_version() >= 1.0 && *table != Table::Audit;
+            let own = (event.old_version() < 1.0).then_some(OWN);
+            for store in Table::ALL.into_iter().filter(|table| !had(table)).map(name_of).chain(own) {
                 db.create_object_store(store).build()?;
             }
             Ok(())
