@@ -67,6 +67,8 @@ export function showDevices(store) {
     if (status.role === role) return;
     role = status.role;
     $("gone").hidden = role !== "removed";
+    // Only a member may write.
+    $("add").disabled = role === "removed";
     draw();
   });
 }

@@ -74,12 +74,12 @@ export function pairingDialog(store) {
     return () => attempt === mine;
   };
 
-  const fail = (error, shows, isOwn = false) => {
+  const fail = (error, shows, more = {}) => {
     clearInterval(timer);
     const locked = shows && error.code === "pairing_locked";
     $("pair-again").textContent = locked ? "Unlock" : shows ? "Show a new code" : "Type a code";
     $("pair-again").onclick = locked ? unlock : shows ? offer : () => type();
-    show("failed", locked ? "Connecting is locked" : "Not connected", pairingWords(error, { shows, isOwn }), $("pair-again"), true);
+    show("failed", locked ? "Connecting is locked" : "Not connected", pairingWords(error, { shows, ...more }), $("pair-again"), true);
   };
 
   async function offer() {
@@ -113,7 +113,8 @@ export function pairingDialog(store) {
         unsubscribe();
         if (isCurrent()) clearInterval(timer);
       });
-      if (isCurrent()) await compare(isCurrent, session, true);
+      if (!isCurrent()) return void session.reject();
+      await compare(isCurrent, session, true);
     } catch (error) {
       if (isCurrent()) fail(error, true);
     }
@@ -175,13 +176,18 @@ export function pairingDialog(store) {
     if (answer === "differ") {
       stop = () => {};
       await session.reject();
-      return fail(session.error, shows, true);
+      return fail(session.error, shows, { isOwn: true });
     }
-    if (answer === "rejected") throw session.error;
+    if (answer === "rejected") return fail(session.error, shows);
     if (answer === "match") {
       wait("Almost connected", `Waiting until “${name}” says that they match, too …`);
       const role = $("pair-roles").hidden ? "member" : $("pair-roles").querySelector(":checked").value;
-      await session.confirm({ role });
+      try {
+        await session.confirm({ role });
+      } catch (error) {
+        if (isCurrent()) fail(error, shows, { compared: true });
+        return;
+      }
     }
     if (!isCurrent()) return;
     stop = () => {};

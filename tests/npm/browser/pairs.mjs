@@ -87,7 +87,7 @@ export class PairBoard extends Board {
   }
 
   async connected() {
-    await this.dialog.getByRole("heading", { name: "Connected" }).waitFor().catch(error => this.#explain(error));
+    await this.dialog.getByRole("heading", { name: "Connected", exact: true }).waitFor().catch(error => this.#explain(error));
     await this.button("Close").click();
     await this.dialog.waitFor({ state: "hidden" });
   }
