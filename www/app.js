@@ -128,7 +128,7 @@ async function start() {
   showBoard(store);
   showDevices(store);
   inviteDialog(store);
-  const pairing = pairingDialog(store);
+  const pairing = pairingDialog(store, { hasRelay: relays.length > 0 });
   showTimeline(store);
   for (const id of ["add", "offline", "show-code", "type-code", "connect", "save-copy"]) $(id).disabled = false;
   $("save-copy").onclick = () => attempt(() => saveCopy(store));

@@ -21,7 +21,7 @@ export function showDevices(store) {
       const tone = { online: "good", connecting: "wait", offline: "off" }[peer.state];
       const line = lineOf(peer.id, true);
       fill(line, deviceWords(peer), tone, `${roleWords(peer.role, true)}${linkWords(peer)}`);
-      line.querySelector(".remove").hidden = peer.role === null;
+      line.querySelector(".remove").hidden = peer.role === null || role === "removed";
     }
     const wanted = [own, ...peers].map(({ id }) => lines.get(id));
     if (wanted.some((line, at) => line !== $("devices").children[at]) || wanted.length !== $("devices").children.length) {
@@ -67,8 +67,8 @@ export function showDevices(store) {
     if (status.role === role) return;
     role = status.role;
     $("gone").hidden = role !== "removed";
-    // Only a member may write.
-    $("add").disabled = role === "removed";
+    // Only a member may write, or let others in.
+    for (const id of ["add", "show-code"]) $(id).disabled = role === "removed";
     draw();
   });
 }

@@ -35,7 +35,7 @@ export function takeLink() {
 /** "4 8 2 1, 4 8 2 9 5 1", as it is read out. */
 const spelled = (code) => code.split(/[- ]/).map((part) => [...part].join(" ")).join(", ");
 
-export function pairingDialog(store) {
+export function pairingDialog(store, { hasRelay }) {
   const dialog = $("pairing");
   /** Which attempt this is: what an earlier one still waits for is of no interest any more. */
   let attempt = 0;
@@ -87,6 +87,7 @@ export function pairingDialog(store) {
     wait("Show a code", "Getting a code …");
     try {
       refuseOffline();
+      if (!hasRelay) throw { code: "no_relay" };
       const offered = await store.pairing.offer();
       if (!isCurrent()) return void offered.cancel();
       stop = () => offered.cancel();

@@ -34,6 +34,7 @@ const UNPAIRED = {
   unreachable: "The other device cannot be reached. Does it still show its code? Are both online, and do both use the same relay?",
   version: "The two run versions that do not fit. Update both (here: reload the page), then start again.",
   policy_denied: "This device may not let others in. Show the code on another device that may.",
+  no_relay: "This page names no relay, and browsers find each other through one only. Type a code or link of a native device here, or connect without a code.",
   paused: "“Work offline” is switched on. Switch it off, then start again.",
 };
 
