@@ -64,6 +64,7 @@ for (const name of Object.keys(BROWSERS)) {
       }
       for (const board of [host, guest]) {
         await board.hears(/share one vault now/);
+        await board.page.bringToFront();
         await board.page.keyboard.press("Enter");
         await board.dialog.waitFor({ state: "hidden" });
       }
