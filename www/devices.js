@@ -44,12 +44,18 @@ export function showDevices(store) {
   // "Last seen 3 minutes ago" grows old by itself.
   setInterval(draw, 30_000);
 
+  let isShutOut = false;
+  const showGone = () => { $("gone").hidden = !isShutOut && store.status.current.role !== "removed"; };
   let asking = false;
   const explain = async () => {
     if (asking) return;
     asking = true;
     try {
       const entries = await store.explain();
+      // One that was away when it was removed hears it from the others only, each of which turns it away.
+      const members = store.peers.current.filter((peer) => peer.role !== null);
+      isShutOut = members.length > 0 && members.every(({ id }) => entries.some(({ peer, reason }) => peer === id && reason === "not_trusted"));
+      showGone();
       const isAlone = store.peers.current.length === 0;
       $("behind").textContent = entries.length > 0 ? "Not in sync, and why:" : isAlone ? "" : "All your devices have the same.";
       $("reasons").hidden = entries.length === 0;
@@ -66,7 +72,7 @@ export function showDevices(store) {
   store.status.subscribe((status) => {
     if (status.role === role) return;
     role = status.role;
-    $("gone").hidden = role !== "removed";
+    showGone();
     // Only a member may write, or let others in.
     for (const id of ["add", "show-code"]) $(id).disabled = role === "removed";
     draw();
