@@ -279,6 +279,20 @@ for (const name of Object.keys(BROWSERS)) {
       assert.ok(await guest.page.locator("#add").isDisabled());
       await guest.page.locator("#reasons", { hasText: "it is not, or no longer, one of your devices" }).waitFor();
 
+      // One that is away meanwhile hears it when it comes back.
+      await third.page.getByLabel("Work offline").check();
+      await third.says(/^Working offline/);
+      await host.remove("Third");
+      await host.device("Third").waitFor({ state: "detached" });
+      await third.page.getByLabel("Work offline").uncheck();
+      await third.page.locator("#gone", { hasText: "This device is not in your vault any more." }).waitFor();
+      await third.page.locator("#gone-type").click();
+      await third.retype(await host.showCode());
+      await Promise.all([host.words(), third.words()]);
+      await Promise.all([host.match(), third.match()]);
+      await Promise.all([host.connected(), third.connected()]);
+      await third.page.locator("#gone").waitFor({ state: "hidden" });
+
       await guest.page.locator("#gone-type").click();
       await guest.retype(await host.showCode());
       assert.deepEqual(await guest.words(), await host.words());
