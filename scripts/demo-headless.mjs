@@ -1,9 +1,11 @@
 // The demo without a screen: a Chromium, a Firefox and a native device share a vault through a relay on this machine,
-// edit the same notes while apart, and have the same when they are together again. Ends with 0 if they have.
+// edit the same notes while apart, and have the same when they are together again. Chromium comes in by an invite, Firefox
+// by a code that Chromium shows. Ends with 0 if they have.
 //
 //   scripts/page headless
 
-import { Board, nativeHas, notesOf } from "../tests/npm/browser/board.mjs";
+import { nativeHas, notesOf } from "../tests/npm/browser/board.mjs";
+import { PairBoard } from "../tests/npm/browser/pairs.mjs";
 import { BROWSERS } from "../tests/npm/browser/support.mjs";
 import { makeVault, scratch, startDevice, startRelay, startServer } from "./stage.mjs";
 
@@ -24,14 +26,25 @@ async function demo() {
   const server = await startServer({ relay: relay.address, device: `${folder}/device` });
   ends.push(() => server.end());
 
-  const boards = {};
-  for (const name of Object.keys(BROWSERS)) {
-    say(`${names[name]} opens the page and joins the vault`);
+  const context = async name => {
     const browser = await BROWSERS[name]();
     ends.push(() => browser.close());
-    boards[name] = await Board.open(await browser.newContext(), server.first.address);
-  }
-  const { chromium, firefox } = boards;
+    return browser.newContext();
+  };
+  const { address } = server.first;
+  say("Chromium opens the page and joins the vault");
+  const chromium = await PairBoard.open(await context("chromium"), address, { joined: true });
+  say("Firefox opens the page, and pairs with Chromium by a code");
+  const firefox = await PairBoard.open(await context("firefox"), `${address}?alone`);
+  const code = await chromium.showCode();
+  await firefox.type(code);
+  const words = await firefox.words();
+  say(`  the code is ${code}; both show ${words.join(", ")}`);
+  if ((await chromium.words()).join() !== words.join()) throw new Error("the words differ");
+  await Promise.all([chromium.match(), firefox.match()]);
+  await Promise.all([chromium.connected(), firefox.connected()]);
+  await firefox.says(/^In sync with 2/);
+  const boards = { chromium, firefox };
   const edit = (id, ...ops) => native.ask("put", { type: "note", entity: id, ops });
 
   say("each writes a note, and all three have all of them");

@@ -41,6 +41,8 @@ async function demo(port) {
   console.log(`The notes board is on ${address}
 Open it in two browsers: each is a device of one vault, together with a native device, all through a relay on this
 machine. Switch "Work offline" on, edit the same note on both sides, and switch it off again.
+To connect a browser by a code instead, open ${address}?alone in a private window or a second
+browser: that page starts without a vault. "Show a code" here, "Connect to my other device" there.
 The native device is driven from another terminal, such as by
     ${PRIVSTACK} --data ${data} ls
 Ctrl-C ends it; the vault goes with it.`);

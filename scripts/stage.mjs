@@ -2,7 +2,7 @@
 // the server of the page. Each is a process of its own that ends by `end()`.
 
 import { execFile, spawn } from "node:child_process";
-import { EventEmitter } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -37,6 +37,7 @@ class Program extends EventEmitter {
       this.child.on("error", error => reject(new Error(`${program} does not start; build it first: ${error.message}`)));
       this.ended.then(() => reject(new Error(`${program} ended without a word`)));
     });
+    this.#begun.catch(() => {});
     createInterface({ input: this.child.stdout }).on("line", text => {
       const line = JSON.parse(text);
       this.first ??= line;
@@ -115,6 +116,25 @@ export async function startDevice(data, relay, listen = "") {
     }
   };
   return device;
+}
+
+/** `privstack pair` on that folder, which says yes to the words: shows a code, or joins by one. Where no device runs on the
+ *  folder it needs a relay. `says(event, is)` gives what it tells so: `code` (with a relay's number), `found`, `paired`. */
+export function pairCommand(data, relay, ...args) {
+  const way = relay ? ["--no-mdns", "--listen", "", "--relay", relay] : [];
+  const pairing = new Program(PRIVSTACK, ["--data", data, "--json", "pair", ...args, "--yes", ...way]);
+  const lines = [];
+  pairing.on("event", line => lines.push(line));
+  pairing.says = async (event, is = () => true) => {
+    for (;;) {
+      const line = lines.find(one => one.event === event && is(one));
+      if (line) return line;
+      const ended = pairing.child.exitCode;
+      if (ended !== null) throw new Error(`privstack pair ended with ${ended}: ${JSON.stringify(lines)}`);
+      await Promise.race([once(pairing, "event"), pairing.ended]);
+    }
+  };
+  return pairing;
 }
 
 /** A new folder, and what removes it. */

@@ -5,9 +5,12 @@ import { app } from "./model.js";
 import { $, attempt, calmly, problem } from "./dom.js";
 import { showBoard } from "./board.js";
 import { showDevices } from "./devices.js";
+import { inviteDialog } from "./invite.js";
+import { pairingDialog, takeLink } from "./pairing.js";
 import { showTimeline } from "./timeline.js";
 import { flush } from "./typing.js";
 import { forgetKept, keepUnsaved, restoreUnsaved } from "./unsaved.js";
+import { showWelcome } from "./welcome.js";
 import { syncWords, storageWords } from "./words.js";
 
 /** How often the state is said anew: what passes in a moment is not worth reading. */
@@ -69,13 +72,14 @@ async function showFailures(store) {
 }
 
 /** A page that goes out of sight may never come back. */
-function keepWhatIsTyped(store) {
+function keepWhatIsTyped(store, pairing) {
   const keep = () => keepUnsaved(store);
   window.addEventListener("beforeunload", keep);
   document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") keep(); });
   store.status.subscribe(({ unsaved }) => { if (unsaved === 0) forgetKept(); });
   window.addEventListener("pagehide", () => {
     keep();
+    pairing.end();
     store.close();
   });
 }
@@ -105,8 +109,8 @@ async function showRecoveryWords(store) {
   };
 }
 
-/** In the demo a native device lets every page in; elsewhere a person does, by "Connect a device". Joining the same vault
- *  again changes nothing; into another one, as after a new start of the demo, the notes come along. */
+/** In the demo a native device lets every page in, but one with `?alone` in its address; elsewhere a person does, by a code.
+ *  Joining the same vault again changes nothing; into another one, as after a new start of the demo, the notes come along. */
 async function joinDemo(store, url) {
   const answer = await fetch(url, { method: "POST", body: store.device.id });
   if (!answer.ok) throw new Error(`The demo's device made no invite: ${await answer.text()}`);
@@ -114,20 +118,31 @@ async function joinDemo(store, url) {
 }
 
 async function start() {
+  // The secret in it does not stay in the address.
+  const link = takeLink();
+  const isAlone = new URLSearchParams(location.search).has("alone");
   const { relays, invite } = await settings();
   const store = await open({ name: "notes-board", schema: app, deviceName: deviceName(), relays });
   showStatus(store);
   void showFailures(store);
   showBoard(store);
   showDevices(store);
+  inviteDialog(store);
+  const pairing = pairingDialog(store, { hasRelay: relays.length > 0 });
   showTimeline(store);
-  for (const id of ["add", "offline", "connect", "save-copy"]) $(id).disabled = false;
+  for (const id of ["add", "offline", "show-code", "type-code", "connect", "save-copy"]) $(id).disabled = false;
   $("save-copy").onclick = () => attempt(() => saveCopy(store));
-  keepWhatIsTyped(store);
+  keepWhatIsTyped(store, pairing);
   // A page that the browser had put aside comes back with its store closed.
   window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   await attempt(() => restoreUnsaved(store));
-  if (invite) await attempt(() => joinDemo(store, invite));
+  if (invite && !isAlone) await attempt(() => joinDemo(store, invite));
+  showWelcome(store, pairing);
+  if (link) pairing.join(link);
+  window.addEventListener("hashchange", () => {
+    const another = takeLink();
+    if (another) pairing.join(another);
+  });
   await showRecoveryWords(store);
 }
 

@@ -1,8 +1,8 @@
-// The devices panel, and the dialogs that name a device and connect another one.
+// The devices panel, and the dialogs that name a device and remove one.
 
-import { $, el, attempt } from "./dom.js";
-import { change } from "./typing.js";
-import { deviceWords, linkWords, reasonWords, shortId } from "./words.js";
+import { $, el, attempt, toast } from "./dom.js";
+import { change, flush } from "./typing.js";
+import { deviceWords, linkWords, reasonWords, refusalWords, roleWords, shortId } from "./words.js";
 
 export function showDevices(store) {
   const own = store.device;
@@ -15,10 +15,13 @@ export function showDevices(store) {
 
   const draw = () => {
     const peers = store.peers.current;
-    fill(lineOf(own.id), own.name || "This device", "good", `This device, ${shortId(own.id)}`);
+    const { role } = store.status.current;
+    fill(lineOf(own.id), own.name || "This device", role === "removed" ? "off" : "good", `This device${roleWords(role)}, ${shortId(own.id)}`);
     for (const peer of peers) {
       const tone = { online: "good", connecting: "wait", offline: "off" }[peer.state];
-      fill(lineOf(peer.id, true), deviceWords(peer), tone, linkWords(peer));
+      const line = lineOf(peer.id, true);
+      fill(line, deviceWords(peer), tone, `${roleWords(peer.role, true)}${linkWords(peer)}`);
+      line.querySelector(".remove").hidden = peer.role === null || role === "removed";
     }
     const wanted = [own, ...peers].map(({ id }) => lines.get(id));
     if (wanted.some((line, at) => line !== $("devices").children[at]) || wanted.length !== $("devices").children.length) {
@@ -28,8 +31,12 @@ export function showDevices(store) {
   const lineOf = (id, isOther = false) => {
     const known = lines.get(id);
     if (known) return known;
-    const line = el("li", {}, el("span", { className: "dot", ariaHidden: "true" }), el("span", { className: "name" }), el("span", { className: "quiet" }));
-    if (isOther) line.append(el("button", { className: "plain", onclick: () => rename(store, id) }, "Rename"));
+    const line = el("li", { dataset: { id } }, el("span", { className: "dot", ariaHidden: "true" }), el("span", { className: "name" }), el("span", { className: "quiet" }));
+    if (isOther) {
+      line.append(el("span", { className: "acts" },
+        el("button", { className: "plain rename", onclick: () => rename(store, id) }, "Rename"),
+        el("button", { className: "plain danger remove", onclick: () => remove(store, id) }, "Remove")));
+    }
     lines.set(id, line);
     return line;
   };
@@ -37,12 +44,18 @@ export function showDevices(store) {
   // "Last seen 3 minutes ago" grows old by itself.
   setInterval(draw, 30_000);
 
+  let isShutOut = false;
+  const showGone = () => { $("gone").hidden = !isShutOut && store.status.current.role !== "removed"; };
   let asking = false;
   const explain = async () => {
     if (asking) return;
     asking = true;
     try {
       const entries = await store.explain();
+      // One that was away when it was removed hears it from the others only, each of which turns it away.
+      const members = store.peers.current.filter((peer) => peer.role !== null);
+      isShutOut = members.length > 0 && members.every(({ id }) => entries.some(({ peer, reason }) => peer === id && reason === "not_trusted"));
+      showGone();
       const isAlone = store.peers.current.length === 0;
       $("behind").textContent = entries.length > 0 ? "Not in sync, and why:" : isAlone ? "" : "All your devices have the same.";
       $("reasons").hidden = entries.length === 0;
@@ -55,7 +68,15 @@ export function showDevices(store) {
   store.status.subscribe(() => attempt(explain, { background: true }));
   store.peers.subscribe(() => attempt(explain, { background: true }));
 
-  connectDialog(store);
+  let role;
+  store.status.subscribe((status) => {
+    if (status.role === role) return;
+    role = status.role;
+    showGone();
+    // Only a member may write, or let others in.
+    for (const id of ["add", "show-code"]) $(id).disabled = role === "removed";
+    draw();
+  });
 }
 
 function fill(line, name, tone, words) {
@@ -63,7 +84,32 @@ function fill(line, name, tone, words) {
   const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
   set(line.querySelector(".name"), name);
   set(line.querySelector(".quiet"), words);
-  line.querySelector("button")?.setAttribute("aria-label", `Rename ${name}`);
+  for (const button of line.querySelectorAll("button")) button.ariaLabel = `${button.textContent} ${name}`;
+}
+
+/** Removes a device from the vault, once its user has read what that means. */
+function remove(store, id) {
+  const peer = store.peers.current.find((one) => one.id === id);
+  if (!peer) return;
+  const [dialog, name] = [$("removing"), deviceWords(peer)];
+  $("removing-title").textContent = `Remove “${name}”?`;
+  $("removing-says").textContent = "";
+  $("keep-device").onclick = () => dialog.close();
+  $("remove-device").onclick = async () => {
+    $("remove-device").disabled = true;
+    try {
+      flush();
+      await peer.revoke();
+      dialog.close();
+      $("devices").focus();
+      toast(`“${name}” is removed.`);
+    } catch (error) {
+      $("removing-says").textContent = refusalWords(error, store.status.current.role);
+    } finally {
+      $("remove-device").disabled = false;
+    }
+  };
+  dialog.showModal();
 }
 
 /** Names a device, for the devices of this browser only. */
@@ -78,65 +124,4 @@ function rename(store, id) {
   $("no-name").onclick = () => $("naming").close("");
   $("naming").returnValue = "";
   $("naming").showModal();
-}
-
-const IS_ID = /^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/;
-const IS_INVITE = /^privstack-invite-1:/;
-
-function connectDialog(store) {
-  const say = (text, field) => {
-    $("connect-words").textContent = text;
-    $("connect-words").className = field ? "wrong" : "";
-    for (const one of ["peer-id", "invite-in"]) $(one).ariaInvalid = String(one === field);
-    if (field) $(field).focus();
-  };
-  const copy = async (text, from, what) => {
-    try {
-      await navigator.clipboard.writeText(text);
-      say(`${what} is copied.`);
-    } catch {
-      if (from.select) from.select();
-      else getSelection()?.selectAllChildren(from);
-      say(`The browser does not allow copying; it is selected instead, so that you can copy it.`);
-    }
-  };
-  $("own-id").textContent = store.device.id;
-  $("connect").onclick = () => {
-    say("");
-    for (const field of ["peer-id", "invite-in", "invite-out"]) $(field).value = "";
-    $("invite-made").hidden = true;
-    $("connecting").showModal();
-  };
-  $("copy-id").onclick = () => copy(store.device.id, $("own-id"), "The id");
-  $("copy-invite").onclick = () => copy($("invite-out").value, $("invite-out"), "The invite");
-  $("inviting").onsubmit = async (event) => {
-    event.preventDefault();
-    const id = $("peer-id").value.trim();
-    $("invite-made").hidden = true;
-    if (id === "") return say("Paste the id of the other device first.", "peer-id");
-    if (id === store.device.id) return say("That is the id of this device; the other one has its own.", "peer-id");
-    if (!IS_ID.test(id)) return say("That is no device's id: one has 52 letters and begins with 12D3KooW.", "peer-id");
-    try {
-      $("invite-out").value = await store.invite(id);
-      $("invite-made").hidden = false;
-      $("invite-out").select();
-      say("Copy the invite to the other device; it is of use to that one only.");
-    } catch (error) {
-      say(`No invite was made: ${error.message}.`, "peer-id");
-    }
-  };
-  $("joining").onsubmit = async (event) => {
-    event.preventDefault();
-    const invite = $("invite-in").value.trim();
-    if (invite === "") return say("Paste an invite first.", "invite-in");
-    if (!IS_INVITE.test(invite)) return say("That is no invite: one begins with privstack-invite-1:", "invite-in");
-    try {
-      say("Joining …");
-      await store.join(invite);
-      $("invite-in").value = "";
-      say("Joined. What the other devices have comes now.");
-    } catch (error) {
-      say(`Not joined: ${error.message}.`, "invite-in");
-    }
-  };
 }

@@ -53,13 +53,26 @@ export async function attempt(work, { background = false } = {}) {
   }
 }
 
+/** Copies a text, or selects where it is shown; says what it did. */
+export async function copy(text, from, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return `${what} is copied.`;
+  } catch {
+    if (from.select) from.select();
+    else getSelection()?.selectAllChildren(from);
+    return "The browser does not allow copying; it is selected instead, so that you can copy it.";
+  }
+}
+
 let toastEnds;
-/** A short message with one thing to do about it. */
+/** A short message, and what can be done about it, if anything. */
 export function toast(text, action, run) {
   const box = $("toast");
   box.querySelector("span").textContent = text;
   const button = box.querySelector("button");
-  button.textContent = action;
+  button.hidden = !action;
+  button.textContent = action ?? "";
   button.onclick = () => { box.hidden = true; run(); };
   box.hidden = false;
   clearTimeout(toastEnds);

@@ -18,9 +18,67 @@ const ERRORS = {
   quota: "There is no room left on this device, and the newest changes are not saved. Make room on the disk, or save a copy; what you wrote stays on this page as long as it is open.",
   storage: "This browser has stopped keeping the notes: was its data for this page deleted? Save a copy before you close this page.",
   closed: "The notes are closed in this tab. Reload the page.",
+  not_trusted: "This device is not in the vault any more, so nothing can be changed here.",
   deleted: "This note was deleted meanwhile, maybe on another device.",
   insecure_context: "Browsers keep notes for secure pages only: open this page by https://, or from localhost.",
 };
+
+/** Why no device was connected. */
+const UNPAIRED = {
+  code_mismatch: "That is not the code that the other device shows. Look again: a new one may have taken its place.",
+  code_expired: "That code has run out, or has a slip in its first four digits. Type the one that the other device shows now.",
+  code_burned: "That code was used already, or typed wrongly three times. The other device shows a new one; type that.",
+  pairing_locked: "The other device takes no codes any more, as too many were typed wrongly. “Show a code” there tells how to unlock it.",
+  busy: "This device or the other one is connecting just now, maybe in another tab. End that first, or wait two minutes.",
+  timeout: "It took too long: both have to say within two minutes that the words match. Start again.",
+  unreachable: "The other device cannot be reached. Does it still show its code? Are both online, and do both use the same relay?",
+  version: "The two run versions that do not fit. Update both (here: reload the page), then start again.",
+  policy_denied: "This device may not let others in. Show the code on another device that may.",
+  no_relay: "This page names no relay, and browsers find each other through one only. Type a code or link of a native device here, or connect without a code.",
+  paused: "“Work offline” is switched on. Switch it off, then start again.",
+};
+
+/** The same for this side: `shows` the code, said no itself (`isOwn`), had `compared` the words. */
+export function pairingWords(error, { shows = false, isOwn = false, compared = false } = {}) {
+  switch (error.code) {
+    case "rejected":
+      return isOwn ? "Nothing was shared. If the words differ, somebody may be in between: start again, and compare once more."
+        : "The other device says that the words do not match. Nothing was shared.";
+    case "aborted": // What this device has lost can be tried again.
+      return error.retryable ? "The connection was cut off, as the tab of this browser that did the syncing has closed. Start again."
+        : "The other device has given up. Nothing was shared.";
+    case "pairing_locked":
+      if (shows) return "Five codes were typed wrongly, three times each, within a quarter of an hour. Somebody may be guessing, so this device takes no codes any more. If it was you, unlock it.";
+      break;
+    case "unreachable":
+      if (shows) return "The link to the other device broke. If it does not appear among your devices, start again.";
+      break;
+    case "policy_denied":
+      if (compared && shows) return "The other device has notes of its own, and could not bring them along as Read only. Remove it from your devices, then connect it again as Member.";
+      if (compared) return "This device has notes of its own, and could not bring them along as Read only. Let the other one remove it, and connect it again as Member.";
+      break;
+    case "code_expired":
+      if (shows) return "Codes were shown for a quarter of an hour, and nobody has typed one. Nothing is shown any more.";
+  }
+  return UNPAIRED[error.code] ?? errorWords(error);
+}
+
+/** Why a device was not removed. */
+export function refusalWords(error, role) {
+  if (error.code !== "policy_denied") return `It was not removed: ${errorWords(error)}`;
+  return `It was not removed: only Admins may do that, and this device is ${role === "removed" ? "no member any more" : `a ${ROLES[role] ?? "Member"}`}. Remove it on an Admin device.`;
+}
+
+const ROLES = { admin: "Admin", member: "Member", readOnly: "Read only" };
+
+/** A role, as a device's line ends (or begins) with it. */
+export function roleWords(role, begins = false) {
+  const word = role === "removed" || (begins && role === null) ? "Not in the vault any more" : ROLES[role];
+  if (!word) return "";
+  return begins ? `${word} · ` : ` · ${word}`;
+}
+
+export const kindWords = (device) => (device.platform === "web" ? "a browser" : "a computer");
 
 /** An error as its reader can use it. */
 export function errorWords(error) {
@@ -44,6 +102,7 @@ export function syncWords(status, peers, isNew) {
   const online = peers.filter((peer) => peer.state === "online").length;
   if (status.unsaved > 0) return ["wait", `Saving ${count(status.unsaved, "change")} …`];
   if (status.state === "paused") return ["wait", `Working offline${unsent(status)}`];
+  if (status.role === "removed") return ["bad", "Not in the vault any more"];
   if (status.state === "syncing") return ["wait", "Exchanging changes …"];
   if (peers.length === 0) return ["good", "Saved on this device. No other device is connected yet"];
   if (online === 0 && isNew) return ["wait", "Looking for your other devices …"];

@@ -14,7 +14,7 @@ export type Raw =
 export interface TextChange { readonly at: number; readonly gone: number; readonly new: string }
 
 export type News =
-  | { kind: "welcome" | "saved" | "pairing" | "members" }
+  | { kind: "welcome" | "saved" | "pairing" | "members" | "audited" }
   | { kind: "entities" | "fetched"; type: string; ids: string[] }
   | { kind: "ready"; type: string }
   | { kind: "text"; type: string; id: string; field: string; changes: TextChange[]; update?: Uint8Array }

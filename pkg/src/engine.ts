@@ -19,6 +19,8 @@ export interface Listener {
   pairingMoved(): void;
   /** Who is in the vault, or may do what, has changed. */
   membersChanged(): void;
+  /** The audit log has another entry. */
+  audited(): void;
   /** Something was written and is not saved yet. */
   wrote(): void;
 }
@@ -158,6 +160,9 @@ export class Engine {
         break;
       case "pairing":
         this.listener?.pairingMoved();
+        break;
+      case "audited":
+        this.listener?.audited();
         break;
       case "members":
         this.listener?.membersChanged();

@@ -1,6 +1,6 @@
 import type { Abortable, Device, Pairing, PairingOffer, PairingSession, Peer, PeerId, SyncRole } from "./contract.js";
 import type { Engine } from "./engine.js";
-import { invalid, SyncError } from "./errors.js";
+import { call, invalid, SyncError } from "./errors.js";
 import { asyncDispose, LiveCell } from "./live.js";
 import type { Module } from "./load.js";
 import type { CodeInfo, PairPeerInfo, PairStateInfo } from "../wasm/privstack_sync.js";
@@ -33,7 +33,11 @@ export class PairingOf implements Pairing {
     const { engine } = this.#store;
     await engine.saved(signal);
     const code = await engine.ask<CodeInfo>("pairOffer", ttl, signal);
-    const offer = new OfferOf(this.#store, code, engine.ask<PairPeerInfo>("pairWait").then(peer => this.#begin(peer)));
+    const session = engine.ask<PairPeerInfo>("pairWait").then(peer => this.#begin(peer), (error: unknown) => {
+      // An engine that knows of no code is another one than has made it.
+      throw error instanceof SyncError && error.code === "invalid" ? lost(error) : error;
+    });
+    const offer = new OfferOf(this.#store, code, session);
     this.#offer = offer;
     this.#store.trusted();
     // A relay may have given it a number meanwhile.
@@ -64,14 +68,16 @@ export class PairingOf implements Pairing {
 
   /** Pairing has come further: another code is shown, or it has ended. */
   async moved(): Promise<void> {
-    if (!this.#offer && !this.#session) return;
+    const session = this.#session;
+    if (!this.#offer && !session) return;
     try {
       const state = await this.#store.engine.ask<PairStateInfo>("pairState");
       if (state.shown) this.#offer?.show(state.shown);
-      if (state.paired) this.#session?.ended(state.paired);
+      if (state.paired) session?.trusted(state.paired);
+      else if (!state.peer) session?.ended(lost());
     } catch (error) {
       if (!(error instanceof SyncError)) throw error;
-      this.#session?.ended(undefined);
+      session?.ended(error);
     }
   }
 }
@@ -101,8 +107,15 @@ class OfferOf implements PairingOffer {
     return this.current.current.expiresAt;
   }
 
-  qr(options: { scale?: number } = {}): string {
-    return this.#store.module.qrSvg(this.uri.href, options.scale ?? 4);
+  qr(options: { scale?: number; page?: string | URL } = {}): string {
+    const { scale = 4, page } = options;
+    let text = this.uri.href;
+    if (page !== undefined) {
+      const address = new URL(page);
+      address.hash = `pair=${text}`;
+      text = address.href;
+    }
+    return call(() => this.#store.module.qrSvg(text, scale));
   }
 
   show(code: CodeInfo): void {
@@ -123,6 +136,7 @@ class SessionOf implements PairingSession {
   readonly peer: Device;
   readonly words: readonly string[];
   readonly step = new LiveCell<PairingSession["step"]["current"]>("confirming");
+  error: SyncError | null = null;
   readonly #store: PairingStore;
 
   constructor(store: PairingStore, { id, name, platform, words }: PairPeerInfo) {
@@ -132,29 +146,46 @@ class SessionOf implements PairingSession {
   }
 
   async confirm(options: { role?: SyncRole } = {}): Promise<Peer> {
+    if (this.error) throw this.error;
     let id: PeerId;
     try {
       id = await this.#store.engine.ask<PeerId>("pairConfirm", options.role ?? "member");
-    } catch (error) {
-      this.ended(undefined);
-      throw error;
+    } catch (thrown) {
+      const error = thrown instanceof SyncError && thrown.code === "invalid" ? lost(thrown) : thrown;
+      if (error instanceof SyncError) this.ended(error);
+      throw this.error ?? error;
     }
-    this.ended(id);
+    this.trusted(id);
     return this.#store.peer(id);
   }
 
   async reject(): Promise<void> {
     await this.#store.engine.ask<void>("pairReject");
-    this.ended(undefined);
+    this.ended(new SyncError("rejected", "the pairing was rejected on this device"));
   }
 
-  /** Both devices trust each other, or the pairing is over. */
-  ended(paired: PeerId | undefined): void {
-    const step = this.step.current;
-    if (step === "trusted" || step === "rejected" || (paired !== undefined && paired !== this.peer.id)) return;
-    this.step.set(paired === undefined ? "rejected" : "trusted");
-    if (paired !== undefined) this.#store.trusted();
+  /** Both devices trust each other. */
+  trusted(id: PeerId): void {
+    if (id !== this.peer.id || this.#isOver) return;
+    this.step.set("trusted");
+    this.#store.trusted();
   }
+
+  /** The pairing is over. */
+  ended(error: SyncError): void {
+    if (this.#isOver) return;
+    this.error = error;
+    this.step.set("rejected");
+  }
+
+  get #isOver(): boolean {
+    return this.step.current === "trusted" || this.step.current === "rejected";
+  }
+}
+
+/** The tab that ran the engine has closed, and with it went what it had under way. */
+function lost(cause?: SyncError): SyncError {
+  return new SyncError("aborted", "the pairing was cut off, as the tab of this device that ran it has closed; start it again", { retryable: true, cause });
 }
 
 function read({ code, uri, expiresAt }: CodeInfo): Code {

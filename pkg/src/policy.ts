@@ -1,7 +1,8 @@
-import type { AuditEntry, EntityAcl, PeerId, Policy, PolicyControl, SyncRole } from "./contract.js";
+import type { PeerId, Policy, PolicyControl, SyncRole, SyncStatus } from "./contract.js";
+import { AuditOf } from "./audit.js";
 import type { Engine } from "./engine.js";
-import { invalid, SyncError, unsupported } from "./errors.js";
-import { LiveValue, NoValue } from "./live.js";
+import { invalid, SyncError } from "./errors.js";
+import { LiveValue } from "./live.js";
 import type { AskChange, PolicyInfo } from "../wasm/privstack_sync.js";
 
 const PERSONAL: Policy = Object.freeze({ kind: "personal" });
@@ -9,16 +10,20 @@ const ROLES: readonly SyncRole[] = ["admin", "member", "readOnly"];
 
 /** Who may do what in the vault. */
 export class PolicyOf extends LiveValue<Policy> implements PolicyControl {
-  readonly audit = new NoValue<readonly AuditEntry[]>(() => unsupported("the audit log"));
+  readonly audit: AuditOf;
   readonly #engine: Engine;
+  readonly #told: (role: SyncStatus["role"]) => void;
   /** What a vault that is made here is to follow, until one is there. */
   #wanted: Policy | undefined;
   #value: Policy;
   #looking: Promise<void> | undefined;
   #again = false;
 
-  constructor(engine: Engine, wanted: Policy | undefined) {
+  /** `told` hears what this device may do. */
+  constructor(engine: Engine, wanted: Policy | undefined, told: (role: SyncStatus["role"]) => void) {
     super();
+    this.audit = new AuditOf(engine);
+    this.#told = told;
     this.#value = wanted?.kind === "enterprise" ? frozen({ ...wanted, roles: {}, teams: {} }) : PERSONAL;
     this.#engine = engine;
     this.#wanted = wanted?.kind === "enterprise" ? wanted : undefined;
@@ -57,6 +62,7 @@ export class PolicyOf extends LiveValue<Policy> implements PolicyControl {
       this.#again = false;
       const info = await this.#ask();
       if (!info) continue;
+      this.#told(info.members.find(member => member.id === this.#engine.device)?.role ?? "removed");
       await this.#begin(info);
       const policy = shown(info);
       if (JSON.stringify(policy) !== JSON.stringify(this.#value)) {

@@ -23,7 +23,7 @@ const ASK_RELAYS_MS = 15_000;
 const NO_STATUS: SyncStatus = Object.freeze({
   state: "offline", unsaved: 0, unsent: 0, lastSync: null,
   storage: Object.freeze({ used: 0, quota: 0, persistent: false }),
-  tab: "follower", clockOffset: null, misfits: 0,
+  tab: "follower", role: null, clockOffset: null, misfits: 0,
 });
 
 export class StoreOf<S extends Schema> implements Store<S>, Listener {
@@ -57,7 +57,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
     this.#status = new LiveCell<SyncStatus>(Object.freeze({ ...NO_STATUS, tab: engine.core.leads() ? "leader" : "follower" }), look);
     this.#peers = new LiveCell<readonly Peer[]>(Object.freeze([]), look);
     this.#pairing = new PairingOf({ engine, module, peer: id => this.#peer(id), trusted: () => this.#keep() });
-    this.#policy = new PolicyOf(engine, options.policy);
+    this.#policy = new PolicyOf(engine, options.policy, role => this.#status.set(this.#with({ role })));
     this.cloud = Object.freeze({
       connect: async () => { throw unsupported("cloud storage"); },
       setToken: () => { throw unsupported("cloud storage"); },
@@ -264,6 +264,10 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
 
   membersChanged(): void {
     void this.#policy.moved().catch(() => {}); // the same
+  }
+
+  audited(): void {
+    void this.#policy.audit.moved().catch(() => {}); // the same
   }
 
   stirred(): void {

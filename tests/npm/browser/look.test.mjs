@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import test from "node:test";
 import { Board, notesOf, quiet, stage } from "./board.mjs";
+import { stage as pairing, wrong } from "./pairs.mjs";
 import { BROWSERS, launch } from "./support.mjs";
 
 const pictures = join(import.meta.dirname, "../../../target/screenshots");
@@ -35,6 +36,20 @@ async function violations(page) {
   return found.violations.flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.target} ${node.failureSummary}`));
 }
 
+/** A picture of what a board shows; it fits, and axe finds nothing. */
+const checks = (name, look) => async (board, part, of = board.page, pictured = { fullPage: !part }) => {
+  const { page } = board;
+  quiet(board);
+  await page.evaluate(() => scrollTo(0, 0)); // the bar at the top belongs there in a picture of the whole page
+  await of.screenshot({ path: join(pictures, `${name}-${look}${part && `-${part}`}.png`), ...pictured });
+  // Playwright styles the page for a picture; Firefox says that the page's policy forbids it.
+  board.complaints.length = 0;
+  if (of !== page) return;
+  assert.deepEqual(await violations(page), [], `${look} ${part}`);
+  const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(wide <= room, `${part || "the board"} is ${wide} wide, and there is room for ${room}`);
+};
+
 for (const name of Object.keys(BROWSERS)) {
   test(`the look of the notes board in ${name}`, async test => {
     await mkdir(pictures, { recursive: true });
@@ -47,19 +62,7 @@ for (const name of Object.keys(BROWSERS)) {
         const context = await browser.newContext({ ...options, reducedMotion: "reduce" });
         const board = await Board.open(context, address);
         const { page } = board;
-        const picture = async (of, part, options) => {
-          quiet(board);
-          await page.evaluate(() => scrollTo(0, 0)); // the bar at the top belongs there in a picture of the whole page
-          await of.screenshot({ path: join(pictures, `${name}-${look}${part && `-${part}`}.png`), ...options });
-          // Playwright styles the page for a picture; Firefox says that the page's policy forbids it.
-          board.complaints.length = 0;
-        };
-        const check = async part => {
-          await picture(page, part, { fullPage: !part });
-          assert.deepEqual(await violations(page), [], `${look} ${part}`);
-          const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-          assert.ok(wide <= room, `${part || "the board"} is ${wide} wide, and there is room for ${room}`);
-        };
+        const check = (part, ...of) => checks(name, look)(board, part, ...of);
         assert.equal(await page.evaluate(() => matchMedia("(prefers-color-scheme: dark)").matches), options.colorScheme === "dark");
 
         await board.showsTitles("Shopping", "A title that is so long that it takes more than one line of its card", "Trains", "Paint the door", "Untitled");
@@ -71,7 +74,7 @@ for (const name of Object.keys(BROWSERS)) {
         await board.edit("Shopping");
         await check("editor");
         await board.closeEditor();
-        await page.getByRole("button", { name: "Connect a device" }).click();
+        await page.getByRole("button", { name: "Without a code …" }).click();
         await page.locator("#own-id", { hasText: /^12D3Koo/ }).waitFor();
         await check("connect");
         await page.locator("#connecting").getByRole("button", { name: "Close" }).click();
@@ -81,10 +84,55 @@ for (const name of Object.keys(BROWSERS)) {
         await check("naming");
         await page.keyboard.press("Enter");
         await page.locator("#devices .name", { hasText: "Desk" }).waitFor();
-        await picture(page.locator(".timeline"), "timeline");
+        await check("timeline", page.locator(".timeline"), {});
+        await page.getByRole("button", { name: "Remove Desk" }).click();
+        await page.locator("#removing[open]").waitFor();
+        await check("removing");
+        await page.getByRole("button", { name: "Keep it" }).click();
         await board.card("Trains").getByLabel("Done").uncheck();
         await native.until(async () => (await notesOf(native)).every(note => note.title !== "Trains" || !note.done));
         quiet(board);
+      });
+    }
+  });
+
+  test(`the look of pairing in ${name}`, async test => {
+    await mkdir(pictures, { recursive: true });
+    const { open } = await pairing(test);
+    for (const [look, options] of Object.entries(LOOKS)) {
+      await test.test(look, async test => {
+        const browser = await launch(test, name, look === "dark" ? DARK : {});
+        const context = () => browser.newContext({ ...options, reducedMotion: "reduce" });
+        const [host, guest] = [await open(await context()), await open(await context())];
+        const check = checks(name, look);
+        await guest.page.locator("#welcome").waitFor();
+        await check(guest, "welcome");
+        const code = await host.showCode();
+        await check(host, "code");
+        await guest.page.getByRole("button", { name: "Connect to my other device" }).click();
+        await check(guest, "type");
+        await guest.retype("12");
+        await guest.hears(/^That is no code/);
+        await check(guest, "type-wrong");
+        await guest.retype(wrong(code));
+        await guest.hears(/^That is not the code/);
+        await check(guest, "failed");
+        await guest.button("Type a code").click();
+        await guest.retype(code);
+        await Promise.all([host.words(), guest.words()]);
+        await check(host, "words");
+        await check(guest, "words-new");
+        await guest.match();
+        await guest.hears(/^Waiting until/);
+        await check(guest, "waiting");
+        await host.match();
+        await host.hears(/share one vault now/);
+        await check(host, "connected");
+        await Promise.all([host.connected(), guest.connected()]);
+        await host.page.locator("#devices .remove").click();
+        await host.page.getByRole("button", { name: "Remove the device" }).click();
+        await guest.says("Not in the vault any more");
+        await check(guest, "removed");
       });
     }
   });

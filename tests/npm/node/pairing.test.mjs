@@ -36,6 +36,9 @@ test("a code typed on another device makes both trust each other", async test =>
   const seconds = (offer.expiresAt - Date.now()) / 1_000;
   assert.ok(seconds > 100 && seconds <= 120, String(seconds));
   const picture = offer.qr({ scale: 3 });
+  const larger = offer.qr({ page: "https://notes.example/board?a=b" });
+  assert.ok(larger.length > picture.length, "a page's address is longer than the link alone");
+  assert.equal(host.status.current.role, "admin");
   assert.match(picture, /^<svg xmlns="http:\/\/www.w3.org\/2000\/svg" viewBox="0 0 (\d+) \1"/);
 
   const completed = (async () => {
@@ -51,6 +54,8 @@ test("a code typed on another device makes both trust each other", async test =>
   assert.deepEqual(host.peers.current, [], "nothing before both have confirmed");
   const [theirs, ours] = await Promise.all([joining.confirm(), shown.confirm()]);
   assert.deepEqual([theirs.id, ours.id], [host.device.id, guest.device.id]);
+  await until(guest.status, ({ role }) => role === "member");
+  assert.deepEqual([joining.error, shown.error], [null, null]);
   assert.deepEqual([joining.step.current, shown.step.current], ["trusted", "trusted"]);
   assert.equal(await completed, host.device.id);
   await peers.converged();
@@ -89,6 +94,8 @@ test("wrong, refused and cancelled pairings say so and leave nothing behind", as
   await shown.reject();
   assert.equal((await refused).code, "rejected");
   assert.deepEqual([joining.step.current, shown.step.current], ["rejected", "rejected"]);
+  assert.deepEqual([joining.error.code, shown.error.code], ["rejected", "rejected"]);
+  assert.equal((await thrown(() => joining.confirm())).code, "rejected", "it stays so");
   assert.deepEqual([host.peers.current, guest.peers.current], [[], []]);
 
   const control = new AbortController();
@@ -199,4 +206,13 @@ test("an enterprise's rules: who reads and writes what, changed while all run", 
   })();
   member.collection("note").update(notes.current[0].id, { title: "no longer" });
   assert.equal(await refused, "policy_denied");
+
+  const log = await until(admin.policy.audit, entries => entries.some(({ action }) => action === "roleChanged"));
+  assert.deepEqual(log.map(({ number }) => number), log.map((_, at) => at + 1));
+  const actions = new Set(log.map(({ action }) => action));
+  for (const action of ["pair", "aclChanged", "teamsChanged", "roleChanged"]) assert.ok(actions.has(action), `${action} in ${[...actions]}`);
+  const kept = log.find(({ action, decision }) => action === "send" && decision === "deny");
+  assert.deepEqual([kept.peer, kept.entityType, kept.by], [reader.device.id, "board", admin.device.id], "what was kept back");
+  const own = await until(member.policy.audit, entries => entries.some(({ decision }) => decision === "deny"));
+  assert.ok(own.some(({ decision, by }) => decision === "deny" && by === member.device.id), "what the member may not");
 });

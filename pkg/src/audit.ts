@@ -1,0 +1,70 @@
+import type { AuditEntry } from "./contract.js";
+import type { Engine } from "./engine.js";
+import { LiveValue } from "./live.js";
+import type { AuditInfo } from "../wasm/privstack_sync.js";
+
+/** What the engine gives at once. */
+const PAGE = 1_000;
+/** What the engine keeps. */
+const LIMIT = 4_096;
+
+/** The audit log of this device, oldest first; read once somebody looks at it, and kept current from then on. */
+export class AuditOf extends LiveValue<readonly AuditEntry[]> {
+  readonly #engine: Engine;
+  #entries: readonly AuditEntry[] = Object.freeze([]);
+  #isRead = false;
+  #reading: Promise<void> | undefined;
+  #again = false;
+
+  constructor(engine: Engine) {
+    super();
+    this.#engine = engine;
+  }
+
+  get current(): readonly AuditEntry[] {
+    void this.#read().catch(() => {}); // closed, or the engine is being opened again
+    return this.#entries;
+  }
+
+  protected override ready(): Promise<void> {
+    return this.#read();
+  }
+
+  /** There are further entries. */
+  async moved(): Promise<void> {
+    if (!this.#isRead) return;
+    this.#again = true;
+    await this.#load();
+  }
+
+  #read(): Promise<void> {
+    if (this.#isRead) return Promise.resolve();
+    this.#again = true;
+    return this.#load();
+  }
+
+  #load(): Promise<void> {
+    this.#reading ??= this.#pages().finally(() => (this.#reading = undefined));
+    return this.#reading;
+  }
+
+  async #pages(): Promise<void> {
+    while (this.#again && !this.#engine.isClosed) {
+      this.#again = false;
+      const page = await this.#engine.ask<AuditInfo[]>("audit", this.#entries.at(-1)?.number ?? 0);
+      this.#isRead = true;
+      if (page.length === 0) continue;
+      this.#entries = Object.freeze([...this.#entries, ...page.map(entry)].slice(-LIMIT));
+      if (page.length === PAGE) this.#again = true;
+      this.notify();
+    }
+  }
+}
+
+function entry({ number, at, peer, by, action, entityType, allowed, count }: AuditInfo): AuditEntry {
+  return Object.freeze({
+    number, at: new Date(at), peer, by, count, decision: allowed ? "allow" : "deny",
+    action: action.replace(/_(.)/, (_, letter: string) => letter.toUpperCase()) as AuditEntry["action"],
+    ...(entityType == null ? {} : { entityType }),
+  });
+}
