@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use privstack_sync::crdt::{Edit, FieldValue};
 use privstack_sync::engine::{Call, EntityEdit, Reply};
+use privstack_sync::policy::PolicyKind;
 use privstack_sync::store::MemoryStore;
 use support::child::{self, Job};
 use support::meter::{Meter, Taken};
@@ -31,8 +32,9 @@ fn main() {
     // `cargo bench NAME` runs the parts whose name has NAME in it.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let mut report = Report::default();
-    let parts: [(&str, Part); 10] = [
+    let parts: [(&str, Part); 11] = [
         ("first", first_syncs),
+        ("policy", policy_checks),
         ("disk", disk_syncs),
         ("quic", quic),
         ("text", text),
@@ -210,6 +212,50 @@ fn beside_ours(report: &mut Report, entities: usize) {
         assert!(docs.iter_mut().zip(&mut copies).all(|(a, b)| a.get_heads() == b.get_heads()));
     }
     add("automerge beside it: documents saved, loaded; unsigned", runs);
+}
+
+/// The same first sync in a personal vault, and in an enterprise vault of as many devices with teams and lists. Runs take
+/// turns, so that what else the machine does falls on both.
+fn policy_checks(report: &mut Report) {
+    let entities = if quick() { 1_000 } else { 10_000 };
+    for (batch, name) in [(BATCH, "1,000 events a commit"), (1, "1 event a commit")] {
+        let clock = clock();
+        let mut pairs = [PolicyKind::Personal, PolicyKind::Enterprise].map(|policy| {
+            let mut a = Device::first_of(policy, Rows2::memory(), &clock);
+            let b = Device::second(&mut a, Rows2::memory());
+            let peers = [a.peer, b.peer];
+            let Rows2::Memory(joined) = b.store else { unreachable!() };
+            work::organise(&mut a, policy, &peers);
+            for part in 0..10 {
+                work::w2(&mut a, entities / 10, Order::Passes, batch);
+                // So the author's log names other membership heads from here on.
+                work::reorganise(&mut a, policy, part);
+            }
+            let b = Device::open(2, Rows2::Memory(joined.clone()), &clock);
+            (Pair::new(a, b), joined, Vec::new())
+        });
+        for run in 0..=repeats() * 2 {
+            for (pair, joined, runs) in &mut pairs {
+                pair.greet();
+                let meter = Meter::start();
+                pair.run();
+                if run > 0 {
+                    runs.push((meter.taken(), pair.traffic));
+                }
+                pair.assert_equal();
+                pair.part();
+                pair.b = Device::open(2, Rows2::Memory(joined.clone()), &clock);
+            }
+        }
+        let events = entities as u64 * 10;
+        let [personal, enterprise] = pairs.map(|(_, _, runs)| figures(runs));
+        let more = (enterprise.cpu / personal.cpu - 1.0) * 100.0;
+        let name = format!("first sync, enterprise vault, 50 devices in 5 teams, 20 lists, {name}");
+        let mut row = first_sync_row("W2", &name, entities, events, "memory", enterprise);
+        row.figure = format!("{more:+.1} % CPU against a personal vault ({})", row.figure);
+        row.target = "5 %";
+        report.add(row);
+    }
 }
 
 fn disk_syncs(report: &mut Report) {

@@ -14,10 +14,12 @@ struct Arguments {
     from: u64,
     steps: usize,
     trace: usize,
+    members: bool,
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments { seed: None, seeds: 1_000, from: 0, steps: Options::default().steps, trace: 400 };
+    let mut arguments =
+        Arguments { seed: None, seeds: 1_000, from: 0, steps: Options::default().steps, trace: 400, members: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || -> Result<u64, String> {
@@ -25,6 +27,7 @@ fn arguments() -> Result<Arguments, String> {
             text.parse().map_err(|_| format!("{word} needs a number, not `{text}`"))
         };
         match word.as_str() {
+            "--members" => arguments.members = true,
             "--seed" => arguments.seed = Some(number()?),
             "--seeds" => arguments.seeds = number()?,
             "--from" => arguments.from = number()?,
@@ -32,7 +35,7 @@ fn arguments() -> Result<Arguments, String> {
             "--steps" => arguments.steps = number()? as usize,
             _ => {
                 return Err(format!(
-                    "unknown argument {word}; usage: sim [--seed N | --seeds N [--from N]] [--steps N] [--trace LINES]"
+                    "unknown argument {word}; usage: sim [--seed N | --seeds N [--from N]] [--steps N] [--trace LINES] [--members]"
                 ));
             }
         }
@@ -59,7 +62,8 @@ fn main() -> ExitCode {
         }
     };
     if let Some(seed) = arguments.seed {
-        let outcome = outcome(seed, Options { steps: arguments.steps, trace: arguments.trace });
+        let outcome =
+            outcome(seed, Options { steps: arguments.steps, trace: arguments.trace, members: arguments.members });
         outcome.trace.iter().for_each(|line| println!("{line}"));
         print!("{}", outcome.faults);
         return match outcome.failure {
@@ -85,14 +89,15 @@ fn main() -> ExitCode {
             if seed >= end {
                 return;
             }
-            let outcome = outcome(seed, Options { steps: arguments.steps, trace: 0 });
+            let outcome = outcome(seed, Options { steps: arguments.steps, trace: 0, members: arguments.members });
             let mut total = total.lock().expect("no panic while it is held");
             total.0.append(&outcome.faults);
             total.1 += outcome.frames;
             if let Some(why) = outcome.failure {
                 println!(
-                    "seed {seed}: {why}\n  cargo run --release --features sim --example sim -- --seed {seed} --steps {}",
-                    arguments.steps
+                    "seed {seed}: {why}\n  cargo run --release --features sim --example sim -- --seed {seed} --steps {}{}",
+                    arguments.steps,
+                    if arguments.members { " --members" } else { "" }
                 );
                 failed.lock().expect("no panic while it is held").push(seed);
             }

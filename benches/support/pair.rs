@@ -132,11 +132,16 @@ impl Device {
         device
     }
 
-    /// A device with a vault of its own.
+    /// A device with a personal vault of its own.
     pub fn first(store: Rows2, clock: &Rc<Cell<u64>>) -> Self {
+        Self::first_of(PolicyKind::Personal, store, clock)
+    }
+
+    /// A device with a vault of its own.
+    pub fn first_of(policy: PolicyKind, store: Rows2, clock: &Rc<Cell<u64>>) -> Self {
         let mut device = Self::open(1, store, clock);
         let root = zeroize::Zeroizing::new([7; 32]);
-        device.call(Call::Init { device_name: "first".into(), policy: PolicyKind::Personal, root });
+        device.call(Call::Init { device_name: "first".into(), policy, root });
         device
     }
 

@@ -1,10 +1,11 @@
 //! The workloads, as writes of an app.
 
 use privstack_sync::crdt::Edit;
-use privstack_sync::engine::{Call, EntityEdit};
-use privstack_sync::types::{EntityId, EntityType, FieldName, Hash, Value};
+use privstack_sync::engine::{Call, EntityEdit, MemberChange};
+use privstack_sync::policy::{EntityAcl, PolicyKind, SyncRole, TeamId};
+use privstack_sync::types::{EntityId, EntityType, FieldName, Hash, PeerId, Value};
 
-use super::pair::Device;
+use super::pair::{Device, keypair};
 
 /// Events of a commit where a workload does not say another number: what an import makes.
 pub const BATCH: usize = 1_000;
@@ -130,4 +131,43 @@ pub fn change(device: &mut Device, ids: &[EntityId], batch: usize, salt: u64) {
         };
         device.write(write(some.iter().enumerate().map(edit).collect()));
     }
+}
+
+fn team(number: u8) -> TeamId {
+    TeamId(format!("team {}", number % 5))
+}
+
+/// 48 more members; in an enterprise vault teams for all of them, and lists for 20 types. `peers` are in the team that
+/// writes what is measured.
+pub fn organise(device: &mut Device, policy: PolicyKind, peers: &[PeerId]) {
+    let others: Vec<PeerId> = (10..58).map(|number| keypair(number).peer_id()).collect();
+    for peer in &others {
+        device.call(Call::Invite { peer: *peer, role: SyncRole::Member, addresses: Vec::new() });
+    }
+    if policy == PolicyKind::Personal {
+        return;
+    }
+    let in_teams = peers.iter().map(|peer| (*peer, team(0))).chain(others.iter().copied().zip((0..).map(team)));
+    for (peer, team) in in_teams {
+        device.call(Call::Change(MemberChange::Teams { peer, teams: [team].into() }));
+    }
+    let names = (1..20).map(|number| (EntityType::new(format!("type {number}")).expect("a name"), team(number)));
+    for (entity_type, team) in names.chain([(note(), team(0))]) {
+        let entry = |role| EntityAcl {
+            entity_type: entity_type.as_str().into(),
+            allowed_roles: vec![role],
+            team_id: Some(team.clone()),
+        };
+        let entries = vec![entry(SyncRole::Admin), entry(SyncRole::Member)];
+        device.call(Call::Change(MemberChange::Acl { entity_type, entries }));
+    }
+}
+
+/// One more membership operation, which takes no right that is used.
+pub fn reorganise(device: &mut Device, policy: PolicyKind, part: u8) {
+    let peer = keypair(10 + part).peer_id();
+    device.call(Call::Change(match policy {
+        PolicyKind::Personal => MemberChange::Name { peer, name: format!("name {part}") },
+        PolicyKind::Enterprise => MemberChange::Teams { peer, teams: [team(part + 1)].into() },
+    }));
 }

@@ -95,6 +95,10 @@ impl SyncEngine {
         match missing {
             Some(ops) => self.send_items(link, ops.into_iter().map(Item::Membership)),
             None => {
+                let held = self.vault()?.membership.len();
+                if let Some(session) = self.sessions.get_mut(&link) {
+                    session.untold = session.initiator && held > session.ops_at_hello;
+                }
                 let mut shorts = self.vault()?.membership.shorts();
                 shorts.truncate(MAX_SHORTS);
                 let state = SyncState::Membership(shorts);
@@ -117,6 +121,16 @@ impl SyncEngine {
         if !vault.membership.contains_all(&session.peer_heads) {
             return Ok(());
         }
+        if session.untold {
+            // Operations that came since our `Hello` are in no answer to it.
+            let ops = vault.membership.missing_for(&session.peer_heads).unwrap_or_default();
+            if let Some(session) = self.sessions.get_mut(&link) {
+                session.untold = false;
+            }
+            self.send_items(link, ops.into_iter().map(Item::Membership));
+        }
+        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
+        let vault = self.vault()?;
         let view = vault.membership.evaluate();
         if view.role(&session.peer).is_none() || view.role(&self.me).is_none() {
             return Ok(()); // what it takes may be on its way; the deadline decides

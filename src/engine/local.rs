@@ -238,7 +238,7 @@ impl SyncEngine {
         Ok(())
     }
 
-    fn append_own(&mut self, key: LogKey, commit: Commit, block: Arc<[u8]>, arrived: &mut Arrived) {
+    pub(super) fn append_own(&mut self, key: LogKey, commit: Commit, block: Arc<[u8]>, arrived: &mut Arrived) {
         let published = self.logs.get(&key).map_or(0, |log| log.published);
         let epoch = self.epoch;
         // `append` takes a commit of our own for one that came from outside, and would renew the epoch.

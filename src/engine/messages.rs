@@ -58,6 +58,10 @@ impl SyncEngine {
                 }
                 if let Some(known) = self.peers.get_mut(&peer) {
                     known.failure = Some(Error::new(error.code, text.clone()));
+                    if error.code == ErrorCode::NotAuthorized {
+                        // It may have an older disk than it had: the next greeting shows again who this device is.
+                        known.heads.clear();
+                    }
                 }
                 self.close(link, Error::new(error.code, text));
                 Ok(())

@@ -36,6 +36,8 @@ mod quarantine;
 mod reasons;
 mod refold;
 mod remote;
+#[cfg(any(test, feature = "sim"))]
+mod rogue;
 mod sessions;
 mod strangers;
 mod sync;

@@ -62,6 +62,10 @@ pub struct Session {
     pub pinged: bool,
     pub nonce: [u8; 16],
     pub peer_heads: Vec<Hash>,
+    /// How many membership operations were held when the `Hello` was sent; whether more were when it was answered, and the
+    /// peer could not be told which of them it lacks.
+    pub ops_at_hello: usize,
+    pub untold: bool,
     pub sending: SendWindow<Carries>,
     pub receiving: ReceiveWindow,
     pub parts: Parts,
@@ -125,6 +129,8 @@ impl Session {
             pinged: false,
             nonce,
             peer_heads: Vec::new(),
+            ops_at_hello: 0,
+            untold: false,
             sending: SendWindow::default(),
             receiving: ReceiveWindow::default(),
             parts: Parts::default(),
@@ -197,7 +203,8 @@ impl SyncEngine {
             self.close(link, Error::new(ErrorCode::Closed, "another link to the same device took its place"));
         }
         let nonce = self.entropy.bytes();
-        let session = Session::new(peer, initiator, via, nonce, self.now.mono, self.config.live);
+        let mut session = Session::new(peer, initiator, via, nonce, self.now.mono, self.config.live);
+        session.ops_at_hello = self.vault.as_ref().map_or(0, |vault| vault.membership.len());
         self.sessions.insert(link, session);
         if initiator {
             match self.hello(&peer, nonce) {

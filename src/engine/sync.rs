@@ -179,7 +179,9 @@ impl SyncEngine {
         let (_, frontier) = self.frontier_for(&peer);
         let entries: Vec<FrontierEntry> =
             entries_of(&frontier).filter(|entry| types.contains(&entry.entity_type)).collect();
-        let types: Vec<EntityType> = types.iter().cloned().collect();
+        // A type that it may not read (any more) is not even named.
+        let types: Vec<EntityType> =
+            types.iter().filter(|name| self.may_exchange(name.as_str(), &peer)).cloned().collect();
         let mut chunks = entries.chunks(ENTRIES_A_FRAME).peekable();
         if chunks.peek().is_none() {
             return self.send_state(link, id, SyncState::Entries { types, entries: Vec::new(), last: true });

@@ -242,8 +242,8 @@ impl SyncEngine {
             return Err(Error::new(
                 ErrorCode::PolicyDenied,
                 format!(
-                    "the invite does not let this device write, and its own data (`{}`) would be lost; ask for an invite as \
-                     a member, or join in a new data folder",
+                    "that vault does not let this device write `{}`, and its own data of that type would be lost; have an \
+                     Admin give it the right (`role`, `acl`) and invite it again, or join in a new data folder",
                     import.entity_type
                 ),
             ));

@@ -75,12 +75,13 @@ impl Invite {
         // What gives it its role now, where it was a member before.
         let grant = membership.evaluate().members.get(&recipient).map(|member| member.grant);
         let grant = grant.or_else(|| Some(Op::decode(chain.last()?).ok()?.hash()));
-        let past = grant
-            .and_then(|grant| membership.past_ops(&[grant]))
-            .map(|ops| ops.skip(1).cloned().collect::<Vec<_>>())
-            .filter(|ops| {
-                ops.len() <= MAX_INVITE_OPS && ops.iter().map(|op| op.len()).sum::<usize>() <= MAX_PAST_BYTES
-            });
+        let past_of = |heads: &[Hash]| {
+            let ops: Vec<_> = membership.past_ops(heads)?.skip(1).cloned().collect();
+            let bytes = ops.iter().map(|op| op.len()).sum::<usize>();
+            (ops.len() <= MAX_INVITE_OPS && bytes <= MAX_PAST_BYTES).then_some(ops)
+        };
+        // All there is, where it fits: what the device brings along is judged by the rules of now, not of its grant.
+        let past = past_of(&membership.heads()).or_else(|| past_of(&[grant?]));
         Ok(Self {
             recipient,
             vault: membership.vault(),

@@ -3,6 +3,10 @@
 
 use std::io::Write;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Networks that this process has made.
+static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// Says that a test did not run. Straight to standard error: the test runner would swallow what `eprintln!` writes.
 pub fn not_run(test: &str, why: &str) {
@@ -17,7 +21,8 @@ pub struct Lan {
 impl Lan {
     /// Makes it; says why it cannot where it cannot.
     pub fn new() -> Result<Self, String> {
-        let lan = Self { name: format!("ps{}", std::process::id()) };
+        let name = format!("ps{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let lan = Self { name };
         for side in ["a", "b"] {
             lan.ip(&["netns", "add", &lan.side(side)])?;
         }

@@ -9,6 +9,7 @@ use privstack_sync::transport::p2p::{PAIRING_PROTOCOL, PROTOCOL};
 use serde_json::{Value as Json, json};
 
 use crate::device::*;
+use crate::lan::{Lan, not_run};
 use crate::p2p_support::{Hostile, write};
 
 /// A device without a vault.
@@ -70,6 +71,31 @@ fn two_devices_that_have_never_met_pair_by_six_digits_and_sync() {
     let late =
         c.fails(&["pair", shown["code"].as_str().unwrap(), "--yes", "--no-mdns", "--listen", TCP, "--peer", &address]);
     assert_eq!(late.1["code"], "unreachable");
+}
+
+#[test]
+fn two_devices_on_one_network_pair_by_six_digits_alone() {
+    let test = "two_devices_on_one_network_pair_by_six_digits_alone";
+    let lan = match Lan::new() {
+        Ok(lan) => lan,
+        Err(why) => return not_run(test, &why),
+    };
+    let (a, b, c) = (Device::with_vault("desk"), new_device("laptop"), Device::with_vault("somebody else's"));
+    let start = |side: &str, device: &Device| {
+        let mut command = lan.command(side, env!("CARGO_BIN_EXE_privstack"));
+        command.arg("--data").arg(&device.data).args(["run", "--json"]);
+        Running::start(command)
+    };
+    let (mut at_a, mut at_b, mut at_c) = (start("a", &a), start("b", &b), start("a", &c));
+    let shown = offer(&mut at_a, |shown| !shown.is_null());
+    // mDNS finds all three; only the one that shows a code answers.
+    let found = at_b.ask(json!({"cmd": "pair_join", "code": shown["code"]}));
+    assert_eq!((found["name"].as_str(), found["peer"].as_str()), (Some("desk"), Some(at_a.peer_id())));
+    confirm(&mut at_a, &mut at_b, &found);
+    let id = at_a.note("across the room");
+    at_b.wait_for_update(&id);
+    until_equal(&mut [&mut at_a, &mut at_b]);
+    assert_eq!(at_c.ask(json!({"cmd": "peers"}))["peers"], json!([]));
 }
 
 #[test]

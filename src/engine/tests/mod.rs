@@ -7,13 +7,12 @@ mod reading;
 mod reasons;
 mod refusing;
 mod revoking;
+mod scenarios;
 mod taken_back;
 mod writing;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::local::Draft;
-use super::remote::Arrived;
 use super::{
     Call, CallId, EngineConfig, EntityEdit, Input, LinkId, NotSynced, Output, Reply, Status, SyncEngine, Tuning, Via,
 };
@@ -134,17 +133,12 @@ impl Device {
         self.call(Call::Write { entity_type: EntityType::new(name).unwrap(), changes }).unwrap();
     }
 
-    /// Makes a commit as its own engine would refuse to: the last of so many random bytes.
+    /// Makes a commit as its own engine would refuse to: so many random bytes.
     pub fn write_unasked(&mut self, id: EntityId, bytes: usize) {
-        let log = self.engine.own_log(&EntityType::new("note").unwrap());
-        let key = self.engine.log_mut(&log).key;
         let noise = std::iter::repeat_with(|| self.engine.entropy.bytes::<1>()[0]).take(bytes).collect();
         let ops = vec![FieldOp::Opaque { field: FieldName::new("blob").unwrap(), bytes: noise }];
-        let hlc = self.engine.hlc.tick(self.engine.now);
         let events = vec![Event { entity: id, seen: vec![], ops }];
-        let mut arrived = Arrived::default();
-        self.engine.commit(key, vec![Draft { hlc, stands_for: None, events }], &mut arrived).unwrap();
-        self.engine.finish_arrival(arrived);
+        self.engine.write_unasked(&EntityType::new("note").unwrap(), events, None).unwrap();
         self.take(Input::Tick);
     }
 

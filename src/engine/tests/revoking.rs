@@ -9,7 +9,7 @@ use crate::policy::{Body, EntityAcl, Op, SetRole, TeamId};
 use crate::test;
 use crate::wire::Item;
 
-fn change(device: &mut Device, change: MemberChange) {
+pub fn change(device: &mut Device, change: MemberChange) {
     assert_eq!(device.call(Call::Change(change)).unwrap(), Reply::Done);
 }
 
@@ -36,15 +36,15 @@ fn title(device: &mut Device, name: &str, id: EntityId) -> Option<String> {
     Some(format!("{value:?}"))
 }
 
-fn shows(device: &mut Device, name: &str, number: u8, text: &str) -> bool {
+pub fn shows(device: &mut Device, name: &str, number: u8, text: &str) -> bool {
     title(device, name, id(number)).is_some_and(|title| title.contains(text))
 }
 
-fn digest(device: &mut Device) -> Reply {
+pub fn digest(device: &mut Device) -> Reply {
     device.call(Call::Digest).unwrap()
 }
 
-fn entries(name: &str, team: Option<&str>) -> MemberChange {
+pub fn entries(name: &str, team: Option<&str>) -> MemberChange {
     let entry = EntityAcl {
         entity_type: name.into(),
         allowed_roles: vec![SyncRole::Admin, SyncRole::Member, SyncRole::ReadOnly],
@@ -53,7 +53,7 @@ fn entries(name: &str, team: Option<&str>) -> MemberChange {
     MemberChange::Acl { entity_type: EntityType::new(name).unwrap(), entries: vec![entry] }
 }
 
-fn teams(peer: PeerId, names: &[&str]) -> MemberChange {
+pub fn teams(peer: PeerId, names: &[&str]) -> MemberChange {
     MemberChange::Teams { peer, teams: names.iter().map(|name| TeamId((*name).into())).collect() }
 }
 

@@ -6,7 +6,7 @@ use super::expect::{Expected, Must, Token, tokens_on_disk};
 use super::faults::Fault;
 use super::world::{Plan, World};
 use crate::crdt::Edit;
-use crate::engine::{Call, EntityEdit, Level, MemberChange};
+use crate::engine::{Call, EntityEdit, Level};
 use crate::policy::{PolicyKind, SyncRole};
 use crate::store::Table;
 use crate::types::{EntityId, EntityType, FieldName, Value};
@@ -31,12 +31,19 @@ impl World {
         self.devices[0].role = Some(SyncRole::Admin);
         let init = |world: &mut World, d: usize| {
             let root = zeroize::Zeroizing::new(world.rng.bytes());
-            let call = Call::Init { device_name: format!("device {d}"), policy: PolicyKind::Personal, root };
+            let mut policy = PolicyKind::Personal;
+            if d == 0 {
+                world.politics.root = *root;
+                if world.politics.enterprise {
+                    policy = PolicyKind::Enterprise;
+                }
+            }
+            let call = Call::Init { device_name: format!("device {d}"), policy, root };
             world.call(d, call, Asked::Init);
         };
         init(self, 0);
         for d in 1..self.devices.len() {
-            if self.rng.one_in(6) {
+            if self.rng.one_in(6) && !self.politics.enterprise {
                 // Whoever has data may not join as a reader.
                 self.devices[d].role = Some(SyncRole::Member);
                 init(self, d);
@@ -46,7 +53,11 @@ impl World {
             }
         }
         self.run_until(self.now + 1_000_000)?;
-        if self.vault.is_none() { Err("the first device makes no vault".into()) } else { Ok(()) }
+        if self.vault.is_none() {
+            return Err("the first device makes no vault".into());
+        }
+        self.first_lists();
+        Ok(())
     }
 
     /// One step.
@@ -111,6 +122,11 @@ impl World {
         for group in &mut self.groups {
             *group = self.rng.below(2) as u8;
         }
+        self.cut_between_groups();
+    }
+
+    /// Links between those that cannot reach each other are lost.
+    pub fn cut_between_groups(&mut self) {
         let cut: Vec<u64> = self
             .links
             .iter()
@@ -133,7 +149,13 @@ impl World {
 
     /// An Admin invites a device that was not invited so far.
     pub fn invite_next(&mut self, by: usize) {
-        if self.devices[by].role != Some(SyncRole::Admin) {
+        let admin = match self.plan {
+            Plan::Members => {
+                self.view(by).is_some_and(|view| view.role(&self.devices[by].peer) == Some(SyncRole::Admin))
+            }
+            _ => self.devices[by].role == Some(SyncRole::Admin),
+        };
+        if !admin {
             return;
         }
         let Some(other) = (0..self.devices.len()).find(|d| !self.devices[*d].joined && !self.devices[*d].gone) else {
@@ -149,10 +171,8 @@ impl World {
 
     pub fn invite(&mut self, by: usize, other: usize, role: SyncRole) {
         self.devices[other].role = Some(role);
-        // Only the first is never removed or demoted: another's grant is void where that happens at the same time.
-        if self.plan == Plan::Members && by != 0 {
-            self.expect.cut_off.insert(self.devices[other].peer);
-        }
+        let peers = (self.devices[by].peer, self.devices[other].peer);
+        self.politics.signed.entry(peers.0).or_default().insert(peers.1);
         let addresses = vec![super::device::address(&self.devices[by].peer)];
         let call = Call::Invite { peer: self.devices[other].peer, role, addresses };
         self.call(by, call, Asked::Invite(other));
@@ -188,7 +208,7 @@ impl World {
     }
 
     fn look_around(&mut self, d: usize) {
-        let (entity_type, id) = self.entity();
+        let (entity_type, id) = self.some_entity();
         let (call, name) = match self.rng.below(8) {
             0 => (Call::Status, "status"),
             1 => (Call::Explain(None), "explain"),
@@ -212,33 +232,9 @@ impl World {
             Plan::RestoreMarked | Plan::RestoreUnmarked if joined > 1 => self.copy_or_restore(d),
             Plan::Clone | Plan::Cheat if joined > 1 => self.clone_device(d),
             Plan::Damage if joined > 1 => self.damage(d),
-            Plan::Members if joined > 1 => self.change_members(d),
+            Plan::Members if joined > 1 => self.change_members(),
             _ => {}
         }
-    }
-
-    /// An Admin changes another member; the first device is always left as it is, so that one Admin is left.
-    fn change_members(&mut self, by: usize) {
-        let others: Vec<usize> = (1..self.devices.len()).filter(|d| self.devices[*d].joined).collect();
-        let Some(other) = self.rng.pick(&others).copied() else { return };
-        let peer = self.devices[other].peer;
-        let by = if self.rng.one_in(2) { 0 } else { by };
-        if self.devices[by].role != Some(SyncRole::Admin) || !self.devices[by].works() {
-            return;
-        }
-        let change = match self.rng.below(8) {
-            0..=3 => {
-                let role = [SyncRole::ReadOnly, SyncRole::Member, SyncRole::Admin][self.rng.below(3) as usize];
-                MemberChange::Role { peer, role }
-            }
-            4 | 5 if other != by => MemberChange::Remove(peer),
-            6 => return self.invite(0, other, SyncRole::Member),
-            _ => MemberChange::Name { peer, name: format!("name {}", self.now) },
-        };
-        let removes = matches!(change, MemberChange::Remove(_));
-        self.faults.add(if removes { Fault::MemberRemoved } else { Fault::MemberChanged });
-        self.expect.cut_off.insert(peer);
-        self.call(by, Call::Change(change), Asked::Any("a change of members"));
     }
 
     fn copy_or_restore(&mut self, d: usize) {
@@ -357,7 +353,7 @@ impl World {
         }
     }
 
-    fn entity(&mut self) -> (EntityType, EntityId) {
+    pub fn some_entity(&mut self) -> (EntityType, EntityId) {
         let name = if self.rng.one_in(2) { "note" } else { "task" };
         let mut id = [7; 16];
         // Far from each other, so that pages of new entities come in between.
@@ -367,12 +363,12 @@ impl World {
 
     /// A user writes something.
     pub fn write(&mut self, d: usize) {
-        let (entity_type, first) = self.entity();
+        let (entity_type, first) = self.some_entity();
         let count = if self.rng.one_in(6) { self.rng.between(2, 5) } else { 1 };
         let (mut changes, mut edits, mut looks) = (Vec::new(), Vec::new(), Vec::new());
         self.devices[d].writes += 1;
         for place in 0..count {
-            let id = if place == 0 { first } else { self.entity().1 };
+            let id = if place == 0 { first } else { self.some_entity().1 };
             let wishes = (0..if self.rng.one_in(4) { 3 } else { 1 })
                 .map(|_| self.wish(d, &entity_type, id, &mut edits, &mut looks))
                 .collect();

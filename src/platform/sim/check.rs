@@ -17,6 +17,8 @@ const LIMIT: u64 = 400_000_000;
 const SLICE: u64 = 5_000_000;
 /// Frames on each link in two quiet minutes: pings, and comparing digests.
 const QUIET_FRAMES: u64 = 40;
+/// The same between two that do not trust each other.
+const REFUSED_FRAMES: u64 = 20;
 
 impl World {
     /// Heals everything and asks everything.
@@ -24,7 +26,16 @@ impl World {
         self.heal()?;
         self.agree()?;
         self.quiet()?;
-        self.saved_edits()?;
+        match self.plan {
+            Plan::Members => {
+                self.spread_cuts();
+                self.exactly_what_counts()?;
+                if self.politics.recovers && !self.politics.enterprise {
+                    self.saved_edits()?;
+                }
+            }
+            _ => self.saved_edits()?,
+        }
         self.audit_logs()?;
         self.reopen()
     }
@@ -75,7 +86,13 @@ impl World {
             self.devices[d].paused = false;
             self.find_others(d);
         }
-        self.join_all()
+        if self.plan != Plan::Members {
+            return self.join_all();
+        }
+        for d in 0..self.devices.len() {
+            self.devices[d].joined = self.status(d)?.vault == self.vault;
+        }
+        Ok(())
     }
 
     /// Whoever is not in the vault is invited (again).
@@ -121,7 +138,7 @@ impl World {
     /// All show the same, have sent all, and say that all is in sync.
     fn agree(&mut self) -> Result<(), String> {
         let start = self.now;
-        let mut round = 0;
+        let mut round = 0_u32;
         loop {
             round += 1;
             // Of two with one key, one is on the network at a time.
@@ -134,10 +151,14 @@ impl World {
                 self.devices[on].offline = false;
             }
             self.run_until(self.now + SLICE)?;
-            if self.plan == Plan::Members {
-                self.take_back_the_removed()?;
+            if self.politics.recovers {
+                self.recover_all(round)?;
             }
-            let why = match self.differences()? {
+            let differences = match self.plan {
+                Plan::Members => self.differences_in_circles()?,
+                _ => self.differences()?,
+            };
+            let why = match differences {
                 None if round > 60 || self.plan != Plan::Clone || self.twins.is_none() => return Ok(()),
                 None => continue,
                 Some(why) => why,
@@ -147,17 +168,6 @@ impl World {
                 return Err(format!("{}{why}", self.first_difference()?));
             }
         }
-    }
-
-    /// Whoever the first device does not take for a member is invited again.
-    fn take_back_the_removed(&mut self) -> Result<(), String> {
-        let Reply::Members(members) = self.ask(0, Call::Members)? else { return Err("no members".into()) };
-        for d in 1..self.devices.len() {
-            if !self.devices[d].gone && members.view.role(&self.devices[d].peer).is_none() {
-                self.invite(0, d, SyncRole::Member);
-            }
-        }
-        Ok(())
     }
 
     /// Why the devices do not agree (yet).
@@ -182,11 +192,7 @@ impl World {
                     status.unsent, status.unsaved, status.syncing
                 );
             }
-            let cut = |reason: &&crate::engine::NotSynced| {
-                self.plan != Plan::Members || reason.reason != crate::engine::Reason::Quarantined
-            };
-            let owed: Vec<_> =
-                reasons.iter().filter(|reason| !forks || !self.is_about_twins(reason)).filter(cut).collect();
+            let owed: Vec<_> = reasons.iter().filter(|reason| !forks || !self.is_about_twins(reason)).collect();
             if !owed.is_empty() {
                 why += &format!("device {d} explains {owed:?}; ");
             }
@@ -251,7 +257,8 @@ impl World {
         self.run_until(self.now + 120_000_000)?;
         let links = self.open_links().len() as u64;
         let sent = self.frames - before;
-        if sent > QUIET_FRAMES * links.max(1) + 40 {
+        let dials = if self.plan == Plan::Members { REFUSED_FRAMES * self.apart() } else { 0 };
+        if sent > QUIET_FRAMES * links.max(1) + 40 + dials {
             return Err(format!("{sent} frames over {links} links in two quiet minutes"));
         }
         Ok(())
@@ -270,7 +277,7 @@ impl World {
         Ok(())
     }
 
-    fn shown(&mut self, d: usize, entity_type: &EntityType, id: EntityId) -> Result<Shown, String> {
+    pub fn shown(&mut self, d: usize, entity_type: &EntityType, id: EntityId) -> Result<Shown, String> {
         let reply = self.ask(d, Call::Get { entity_type: Some(entity_type.clone()), id })?;
         let Reply::Entities(views) = reply else { return Err(format!("an entity that is {reply:?}")) };
         let mut shown = Shown::default();

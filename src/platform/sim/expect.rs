@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::store::{MemoryStore, Table};
-use crate::types::{EntityId, EntityType, FieldOp, PeerId, Value, VaultId};
+use crate::types::{Commit, EntityId, EntityType, FieldOp, PeerId, Value, VaultId};
 use crate::wire::decode_block;
 
 /// One edit that can be found again.
@@ -117,27 +117,25 @@ pub struct Shown {
 
 /// The edits in the blocks of a store, whether they count or not.
 pub fn tokens_on_disk(store: &MemoryStore, vault: VaultId) -> BTreeSet<Token> {
-    let mut tokens = BTreeSet::new();
-    for (_, block) in super::disk::all(store, Table::Blocks) {
-        for commit in decode_block(&block, vault).unwrap_or_default() {
-            for op in commit.events.into_iter().flat_map(|event| event.ops) {
-                match op {
-                    FieldOp::Insert { field, item: Value::Int(item) } if field.as_str() == "tokens" => {
-                        tokens.insert(Token::Item(item));
-                    }
-                    FieldOp::Add { by, .. } => {
-                        tokens.insert(Token::Add(by));
-                    }
-                    // The characters of a text stand in the update as they are, three bytes each.
-                    FieldOp::Text { field, update } if field.as_str() == "log" => {
-                        let text = String::from_utf8_lossy(&update);
-                        tokens
-                            .extend(text.chars().filter(|c| super::actions::TOKEN_CHARS.contains(c)).map(Token::Char));
-                    }
-                    _ => {}
-                }
+    let blocks = super::disk::all(store, Table::Blocks);
+    let commits = blocks.iter().flat_map(|(_, block)| decode_block(block, vault).unwrap_or_default());
+    commits.flat_map(|commit| tokens_of(&commit).map(|(_, token)| token).collect::<Vec<_>>()).collect()
+}
+
+/// The edits in a commit, and of which entity.
+pub fn tokens_of(commit: &Commit) -> impl Iterator<Item = (EntityId, Token)> {
+    let ops = commit.events.iter().flat_map(|event| event.ops.iter().map(|op| (event.entity, op)));
+    ops.flat_map(|(entity, op)| {
+        let tokens: Vec<Token> = match op {
+            FieldOp::Insert { field, item: Value::Int(item) } if field.as_str() == "tokens" => vec![Token::Item(*item)],
+            FieldOp::Add { by, .. } => vec![Token::Add(*by)],
+            // The characters of a text stand in the update as they are, three bytes each.
+            FieldOp::Text { field, update } if field.as_str() == "log" => {
+                let text = String::from_utf8_lossy(update);
+                text.chars().filter(|c| super::actions::TOKEN_CHARS.contains(c)).map(Token::Char).collect()
             }
-        }
-    }
-    tokens
+            _ => Vec::new(),
+        };
+        tokens.into_iter().map(move |token| (entity, token))
+    })
 }

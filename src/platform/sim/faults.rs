@@ -70,6 +70,20 @@ faults! {
     MemberChanged = "changes of members",
     /// A member is removed.
     MemberRemoved = "removed members",
+    /// A member leaves.
+    MemberLeft = "members that left",
+    /// One that was removed is invited again.
+    MemberTakenBack = "members taken back",
+    /// Teams, a type's list or the policy change.
+    ListChanged = "changes of teams, lists and policy",
+    /// Two Admins remove each other while they are apart.
+    AdminsRemovedEachOther = "pairs of Admins that removed each other",
+    /// The recovery words make a device an Admin.
+    Recovered = "recoveries by the words",
+    /// A commit that its author's engine would have refused, or that pretends to know less than it does.
+    WrittenUnlawfully = "commits of a device that means harm",
+    /// The same of membership operations.
+    SignedUnlawfully = "membership operations of a device that means harm",
     /// A device pauses its links.
     Paused = "pauses",
 }

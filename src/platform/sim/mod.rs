@@ -2,15 +2,18 @@
 //!
 //! [`run`] makes a world of 2 to 8 devices, lets them work for a number of steps while links, disks, clocks and members
 //! fail in every way that [`Fault`] names, heals everything, and then asks what must hold: all replicas show the same, what
-//! an app was told is saved is there, nothing is stuck, and every store opens again to the same state. The same seed
-//! gives the same run.
+//! an app was told is saved is there, nothing is stuck, and every store opens again to the same state. Where members come
+//! and go, that holds among all who take each other for members, and nothing has an effect that the rules do not let count.
+//! The same seed gives the same run.
 
 mod actions;
 mod check;
+mod circle;
 mod device;
 mod disk;
 mod expect;
 mod faults;
+mod members;
 mod network;
 mod rng;
 mod world;
@@ -26,11 +29,13 @@ pub struct Options {
     pub steps: usize,
     /// How many of the last events are kept, in words.
     pub trace: usize,
+    /// Every world is one in which members come and go.
+    pub members: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { steps: 200, trace: 0 }
+        Self { steps: 200, trace: 0, members: false }
     }
 }
 
@@ -64,14 +69,14 @@ mod tests {
     #[test]
     fn a_few_worlds_hold_together() {
         for seed in 0..8 {
-            let outcome = run(seed, Options { steps: 60, trace: 0 });
+            let outcome = run(seed, Options { steps: 60, ..Options::default() });
             assert_eq!(outcome.failure, None, "seed {seed}");
         }
     }
 
     #[test]
     fn the_same_seed_gives_the_same_run() {
-        let [one, two] = [(); 2].map(|()| run(3, Options { steps: 40, trace: 0 }));
+        let [one, two] = [(); 2].map(|()| run(3, Options { steps: 40, ..Options::default() }));
         assert_eq!((one.fingerprint, one.frames), (two.fingerprint, two.frames));
     }
 }

@@ -1,7 +1,7 @@
 //! Links between devices: in order and reliable while they last, and they may be lost at any time.
 
 use super::faults::Fault;
-use super::world::{Event, World};
+use super::world::{Event, Plan, World};
 use crate::engine::{Input, LinkId, Via};
 use crate::types::PeerId;
 use crate::wire::Message;
@@ -122,7 +122,7 @@ impl World {
         let Some(of) = self.links.get_mut(&link.0) else { return };
         of.queued[end] += frame.len();
         let queued = of.queued[end];
-        let stranger = of.ends[1 - end].is_none();
+        let (stranger, peer) = (of.ends[1 - end].is_none(), of.peers[1 - end]);
         let out = now + 100 + jitter / 2;
         let arrives = (now + of.latency + jitter).max(of.arrive[1 - end] + 1);
         of.arrive[1 - end] = arrives;
@@ -132,6 +132,9 @@ impl World {
         }
         if stranger && !matches!(Message::decode(&frame), Ok(Message::Error(_))) {
             self.fail(format!("device {d} tells a stranger more than that it is one: {:?}", Message::decode(&frame)));
+        }
+        if self.plan == Plan::Members && !stranger {
+            self.check_leaving(d, peer, &frame);
         }
         if self.options.trace > 0 {
             let what = Message::decode(&frame).map_or("garbage".into(), |message| short(&message));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::device::{Asked, Device, Later, Look, address, new_engine};
 use super::expect::{Expect, Must};
 use super::faults::{Fault, Faults};
+use super::members::Politics;
 use super::network::Link;
 use super::rng::Rng;
 use super::{Options, Outcome};
@@ -70,6 +71,7 @@ pub struct World {
     pub twins: Option<(usize, usize)>,
     /// The device whose disk goes bad.
     pub damaged: Option<usize>,
+    pub politics: Politics,
     pub faults: Faults,
     /// No more faults.
     pub healed: bool,
@@ -84,7 +86,8 @@ impl World {
         let mut rng = Rng::new(seed);
         let count = rng.between(2, 8) as usize;
         let plan = match rng.below(12) {
-            0..=3 if seed % 3 == 1 => Plan::Members,
+            _ if options.members => Plan::Members,
+            0..=3 if !seed.is_multiple_of(3) => Plan::Members,
             0..=3 => Plan::Plain,
             4 => Plan::RestoreMarked,
             5 | 6 => Plan::RestoreUnmarked,
@@ -101,6 +104,12 @@ impl World {
             clean_bytes: if rng.one_in(2) { 0 } else { 4_000 },
         };
         let devices = (0..count).map(|_| Device::new(rng.bytes(), rng.bytes(), tuning)).collect();
+        let mut politics = Politics::default();
+        if plan == Plan::Members {
+            politics.enterprise = rng.one_in(2);
+            politics.recovers = rng.one_in(2);
+            politics.rogue = if rng.one_in(2) { Some(rng.between(1, count as u64 - 1) as usize) } else { None };
+        }
         Self {
             options,
             rng,
@@ -119,6 +128,7 @@ impl World {
             copy: None,
             twins: None,
             damaged: None,
+            politics,
             faults: Faults::default(),
             healed: false,
             frames: 0,
@@ -318,6 +328,9 @@ impl World {
                 let at = self.devices[d].disk_until.max(self.now + wait) + 1;
                 self.devices[d].disk_until = at;
                 self.mix(batch.bytes() as u64);
+                if self.plan == Plan::Members {
+                    self.check_stored(d, &batch);
+                }
                 self.say_with(|| format!("{d} writes {ticket:?}: {} rows", batch.ops.len()));
                 self.devices[d].disk.writing.push_back((ticket, batch));
                 self.at(at, Event::Written(d, run));
