@@ -7,6 +7,13 @@ import type { AuditInfo } from "../wasm/privstack_sync.js";
 const PAGE = 1_000;
 /** What the engine keeps. */
 const LIMIT = 4_096;
+/** The engine's names, where the contract's differ. */
+const ACTIONS: Record<string, Pick<AuditEntry, "action" | "changed">> = {
+  role_changed: { action: "roleChanged" },
+  teams_changed: { action: "roleChanged", changed: "teams" },
+  acl_changed: { action: "aclChanged" },
+  policy_changed: { action: "aclChanged", changed: "policy" },
+};
 
 /** The audit log of this device, oldest first; read once somebody looks at it, and kept current from then on. */
 export class AuditOf extends LiveValue<readonly AuditEntry[]> {
@@ -64,7 +71,7 @@ export class AuditOf extends LiveValue<readonly AuditEntry[]> {
 function entry({ number, at, peer, by, action, entityType, allowed, count }: AuditInfo): AuditEntry {
   return Object.freeze({
     number, at: new Date(at), peer, by, count, decision: allowed ? "allow" : "deny",
-    action: action.replace(/_(.)/, (_, letter: string) => letter.toUpperCase()) as AuditEntry["action"],
+    ...(ACTIONS[action] ?? { action: action as AuditEntry["action"] }),
     ...(entityType == null ? {} : { entityType }),
   });
 }

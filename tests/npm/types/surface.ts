@@ -22,7 +22,7 @@ export type Kept = [
   Keeps<Contract.Text, Package.Text>, Keeps<Contract.TextDelta, Package.TextDelta>, Keeps<Contract.Change, Package.Change>,
   Keeps<Contract.Device, Package.Device>, Keeps<Contract.Peer, Package.Peer>, Keeps<Contract.Pairing, Package.Pairing>,
   Keeps<Contract.PairingOffer, Package.PairingOffer>, Keeps<Contract.PairingSession, Package.PairingSession>,
-  Keeps<Contract.PolicyControl, Package.PolicyControl>, Keeps<Omit<Contract.AuditEntry, "action">, Package.AuditEntry>, Takes<Package.AuditEntry["action"], Contract.AuditEntry["action"]>,
+  Keeps<Contract.PolicyControl, Package.PolicyControl>, Keeps<Contract.AuditEntry, Package.AuditEntry>,
   Keeps<Contract.SyncStatus, Package.SyncStatus>, Keeps<Contract.NotSynced, Package.NotSynced>, Keeps<Contract.SyncReport, Package.SyncReport>,
   Keeps<Contract.VectorClock, Package.VectorClock>, Keeps<Contract.Live<number>, Package.Live<number>>,
   Takes<Package.Query<Schema, "note">, Contract.Query<Schema, "note">>, Takes<Package.Patch<Schema, "note">, Contract.Patch<Schema, "note">>,
