@@ -122,7 +122,7 @@ pub enum Answer {
     PairState(PairStateInfo),
     /// Who is in the vault and may do what.
     Policy(PolicyInfo),
-    /// Entries of the audit log, at most [`AUDIT_PAGE`].
+    /// Entries of the audit log, at most 1,000.
     Audit(Vec<AuditInfo>),
 }
 

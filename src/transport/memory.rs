@@ -345,7 +345,8 @@ mod tests {
             panic!("no pairing stream")
         };
         a.dial(B, Vec::new());
-        (up(&mut a), up(&mut b));
+        up(&mut a);
+        up(&mut b);
         a.send(link, vec![1]);
         assert!(matches!(take(&mut b), Some(TransportEvent::Frame(from, _)) if from == theirs));
         assert!(matches!(take(&mut a), Some(TransportEvent::Sent(..))));
