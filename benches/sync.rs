@@ -215,7 +215,7 @@ fn beside_ours(report: &mut Report, entities: usize) {
 }
 
 /// The same first sync in a personal vault, and in an enterprise vault of as many devices with teams and lists. Runs take
-/// turns, so that what else the machine does falls on both.
+/// turns, and the quickest of each are compared: what is looked for is less than what medians move by.
 fn policy_checks(report: &mut Report) {
     let entities = if quick() { 1_000 } else { 10_000 };
     for (batch, name) in [(BATCH, "1,000 events a commit"), (1, "1 event a commit")] {
@@ -234,7 +234,7 @@ fn policy_checks(report: &mut Report) {
             let b = Device::open(2, Rows2::Memory(joined.clone()), &clock);
             (Pair::new(a, b), joined, Vec::new())
         });
-        for run in 0..=repeats() * 2 {
+        for run in 0..=repeats() * 5 {
             for (pair, joined, runs) in &mut pairs {
                 pair.greet();
                 let meter = Meter::start();
@@ -248,8 +248,11 @@ fn policy_checks(report: &mut Report) {
             }
         }
         let events = entities as u64 * 10;
-        let [personal, enterprise] = pairs.map(|(_, _, runs)| figures(runs));
-        let more = (enterprise.cpu / personal.cpu - 1.0) * 100.0;
+        let quickest =
+            |runs: &[(Taken, Traffic)]| runs.iter().map(|(taken, _)| taken.cpu).fold(f64::INFINITY, f64::min);
+        let [personal, enterprise] = pairs.map(|(_, _, runs)| runs);
+        let more = (quickest(&enterprise) / quickest(&personal) - 1.0) * 100.0;
+        let enterprise = figures(enterprise);
         let name = format!("first sync, enterprise vault, 50 devices in 5 teams, 20 lists, {name}");
         let mut row = first_sync_row("W2", &name, entities, events, "memory", enterprise);
         row.figure = format!("{more:+.1} % CPU against a personal vault ({})", row.figure);

@@ -298,6 +298,7 @@ fn a_slow_reader_of_events_is_told_that_it_lagged_and_the_engine_goes_on() {
         handle.init().await.unwrap();
         let mut slow = handle.events();
         assert_eq!(slow.next().await, Some(SyncEvent::Started));
+        assert_eq!(slow.next().await, Some(SyncEvent::MembersChanged), "it has made a vault");
         let mut quick = handle.events();
         for number in 0..3_000 {
             script.send(TransportEvent::Listening(format!("/memory/{number}"))).unwrap();

@@ -23,6 +23,8 @@ fn live_and_apart(listen: &str) {
     at_b.wait_for_update(&notes[0]);
     until_equal(&mut [&mut at_a, &mut at_b]);
     assert_eq!(at_b.fields(&notes[0])["body"], "by a, by b");
+    // Equal digests come before the news that the other has stored the last edit.
+    at_a.ask(json!({"cmd": "settled", "level": "peer"}));
     assert_eq!(at_a.explain(), json!([]));
     at_a.end();
     at_b.end();
