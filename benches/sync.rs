@@ -237,12 +237,7 @@ fn policy_checks(report: &mut Report) {
         for run in 0..=repeats() * 5 {
             for (pair, joined, runs) in &mut pairs {
                 pair.greet();
-                let meter = Meter::start();
-                pair.run();
-                if run > 0 {
-                    runs.push((meter.taken(), pair.traffic));
-                }
-                pair.assert_equal();
+                timed_run(pair, run, runs);
                 pair.part();
                 pair.b = Device::open(2, Rows2::Memory(joined.clone()), &clock);
             }
@@ -261,6 +256,16 @@ fn policy_checks(report: &mut Report) {
     }
 }
 
+/// Lets both talk until they are equal; the first run only warms up.
+fn timed_run(pair: &mut Pair, run: usize, runs: &mut Vec<(Taken, Traffic)>) {
+    let meter = Meter::start();
+    pair.run();
+    if run > 0 {
+        runs.push((meter.taken(), pair.traffic));
+    }
+    pair.assert_equal();
+}
+
 fn disk_syncs(report: &mut Report) {
     let entities = if quick() { 1_000 } else { 10_000 };
     for (batch, name, target) in
@@ -277,13 +282,7 @@ fn disk_syncs(report: &mut Report) {
             let b = Device::second(&mut a, store);
             let mut pair = Pair::new(a, b);
             pair.greet();
-            let meter = Meter::start();
-            pair.run();
-            let taken = meter.taken();
-            if run > 0 {
-                runs.push((taken, pair.traffic));
-            }
-            pair.assert_equal();
+            timed_run(&mut pair, run, &mut runs);
             held = pair.b.events();
             pair.part();
             a = pair.a;
@@ -546,12 +545,7 @@ fn ten_changed(report: &mut Report) {
             if !live {
                 pair.greet();
             }
-            let meter = Meter::start();
-            pair.run();
-            if run > 0 {
-                runs.push((meter.taken(), pair.traffic));
-            }
-            pair.assert_equal();
+            timed_run(&mut pair, run, &mut runs);
             pair.force_sync();
         }
         let figures = figures(runs);

@@ -51,19 +51,23 @@ export class AuditOf extends LiveValue<readonly AuditEntry[]> {
   }
 
   #load(): Promise<void> {
-    this.#reading ??= this.#pages().finally(() => (this.#reading = undefined));
+    this.#reading ??= this.#pages();
     return this.#reading;
   }
 
   async #pages(): Promise<void> {
-    while (this.#again && !this.#engine.isClosed) {
-      this.#again = false;
-      const page = await this.#engine.ask<AuditInfo[]>("audit", this.#entries.at(-1)?.number ?? 0);
-      this.#isRead = true;
-      if (page.length === 0) continue;
-      this.#entries = Object.freeze([...this.#entries, ...page.map(entry)].slice(-LIMIT));
-      if (page.length === PAGE) this.#again = true;
-      this.notify();
+    try {
+      while (this.#again && !this.#engine.isClosed) {
+        this.#again = false;
+        const page = await this.#engine.ask<AuditInfo[]>("audit", this.#entries.at(-1)?.number ?? 0);
+        this.#isRead = true;
+        if (page.length === 0) continue;
+        this.#entries = Object.freeze([...this.#entries, ...page.map(entry)].slice(-LIMIT));
+        if (page.length === PAGE) this.#again = true;
+        this.notify();
+      }
+    } finally {
+      this.#reading = undefined; // in the step that has seen that nothing is new: what comes after it is read
     }
   }
 }

@@ -191,7 +191,7 @@ export class Engine {
         break;
       }
       case "failed":
-        this.#tell({ type: "syncError", peer: this.device, error: syncError(news.error) as never });
+        this.fail(news.error);
         break;
       case "notice":
         if (news.type === "syncError") {
@@ -207,6 +207,11 @@ export class Engine {
         this.listener?.stirred();
         break;
     }
+  }
+
+  /** Tells the app of something that failed beside its calls. */
+  fail(error: unknown): void {
+    if (!this.isClosed) this.#tell({ type: "syncError", peer: this.device, error: syncError(error) as never });
   }
 
   #tell(event: SyncEvent): void {

@@ -1,5 +1,4 @@
 import type { Live, Unsubscribe } from "./contract.js";
-import { SyncError } from "./errors.js";
 
 /** Runs what an app gave; what it throws is the app's, and stops nobody else. */
 export function guarded(run: () => void): void {
@@ -148,24 +147,3 @@ export class Queue<T> implements AsyncIterable<T> {
 
 /** Symbol.asyncDispose where the platform has it. */
 export const asyncDispose: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? (Symbol.for("Symbol.asyncDispose") as never);
-
-/** A live value that only throws. */
-export class NoValue<T> implements Live<T> {
-  #error: () => SyncError;
-
-  constructor(error: () => SyncError) {
-    this.#error = error;
-  }
-
-  get current(): T {
-    throw this.#error();
-  }
-
-  subscribe(): Unsubscribe {
-    throw this.#error();
-  }
-
-  [Symbol.asyncIterator](): AsyncIterator<T> {
-    throw this.#error();
-  }
-}

@@ -1,10 +1,13 @@
-import type { PeerId, Policy, PolicyControl, SyncRole, SyncStatus } from "./contract.js";
 import { AuditOf } from "./audit.js";
+import type { PeerId, Policy, PolicyControl, SyncRole, SyncStatus } from "./contract.js";
 import type { Engine } from "./engine.js";
 import { invalid, SyncError } from "./errors.js";
 import { LiveValue } from "./live.js";
 import type { AskChange, PolicyInfo } from "../wasm/privstack_sync.js";
 
+type Acl = { readonly entityType: string; readonly allowedRoles: readonly string[]; readonly teamId?: string | null };
+
+const NO_VAULT: PolicyInfo = { enterprise: false, members: [], acls: [] };
 const PERSONAL: Policy = Object.freeze({ kind: "personal" });
 const ROLES: readonly SyncRole[] = ["admin", "member", "readOnly"];
 
@@ -26,7 +29,7 @@ export class PolicyOf extends LiveValue<Policy> implements PolicyControl {
     this.#told = told;
     this.#value = wanted?.kind === "enterprise" ? frozen({ ...wanted, roles: {}, teams: {} }) : PERSONAL;
     this.#engine = engine;
-    this.#wanted = wanted?.kind === "enterprise" ? wanted : undefined;
+    this.#wanted = wanted;
   }
 
   get current(): Policy {
@@ -37,15 +40,21 @@ export class PolicyOf extends LiveValue<Policy> implements PolicyControl {
    *  them were made. */
   async set(policy: Policy): Promise<void> {
     const now = await this.#ask();
-    const changes = difference(policy, now ?? { enterprise: false, members: [], acls: [] }, this.#engine.device);
+    try {
+      await this.#apply(policy, now ?? NO_VAULT);
+    } finally {
+      await this.moved();
+    }
+  }
+
+  async #apply(policy: Policy, now: PolicyInfo): Promise<void> {
+    const changes = difference(policy, now, this.#engine.device);
     for (const [done, change] of changes.entries()) {
       try {
         await this.#engine.ask<void>("change", change);
       } catch (error) {
         if (done === 0 || !(error instanceof SyncError)) throw error;
         throw new SyncError(error.code, `${done} of ${changes.length} changes of the policy were made, then: ${error.message}`, { cause: error });
-      } finally {
-        await this.moved();
       }
     }
   }
@@ -53,32 +62,42 @@ export class PolicyOf extends LiveValue<Policy> implements PolicyControl {
   /** Who may do what may have changed. */
   moved(): Promise<void> {
     this.#again = true;
-    this.#looking ??= this.#look().finally(() => (this.#looking = undefined));
+    this.#looking ??= this.#look();
     return this.#looking;
   }
 
   async #look(): Promise<void> {
-    while (this.#again && !this.#engine.isClosed) {
-      this.#again = false;
-      const info = await this.#ask();
-      if (!info) continue;
-      this.#told(info.members.find(member => member.id === this.#engine.device)?.role ?? "removed");
-      await this.#begin(info);
-      const policy = shown(info);
-      if (JSON.stringify(policy) !== JSON.stringify(this.#value)) {
-        this.#value = policy;
-        this.notify();
+    try {
+      while (this.#again && !this.#engine.isClosed) {
+        this.#again = false;
+        const info = await this.#ask();
+        if (!info) continue;
+        this.#told(info.members.find(member => member.id === this.#engine.device)?.role ?? "removed");
+        await this.#begin(info);
+        const policy = shown(info);
+        if (JSON.stringify(policy) !== JSON.stringify(this.#value)) {
+          this.#value = policy;
+          this.notify();
+        }
       }
+    } finally {
+      this.#looking = undefined; // in the step that has seen that nothing is new: what comes after it is looked at
     }
   }
 
-  /** A vault that this device has just made gets the rules that it was opened with. */
+  /** A vault that this device has made, and that nobody else is in yet, gets the rules that it was opened with; also what
+   *  is left of them after a crash, but not where others were set since. */
   async #begin(info: PolicyInfo): Promise<void> {
     const wanted = this.#wanted;
     this.#wanted = undefined;
-    const isNew = info.members.length === 1 && info.members[0]?.id === this.#engine.device && info.acls.length === 0;
-    if (!wanted || !isNew) return;
-    for (const change of difference(wanted, info, this.#engine.device)) await this.#engine.ask<void>("change", change);
+    if (wanted?.kind !== "enterprise" || info.members.length !== 1 || info.members[0]?.id !== this.#engine.device) return;
+    const listed = (acls: readonly Acl[], type: string) => listOf(acls.filter(acl => acl.entityType === type));
+    if (info.acls.some(({ entityType }) => listed(info.acls, entityType) !== listed(wanted.acls, entityType))) return;
+    try {
+      await this.#apply(wanted, info);
+    } catch (error) {
+      this.#engine.fail(error);
+    }
     this.#again = true;
   }
 
@@ -87,10 +106,19 @@ export class PolicyOf extends LiveValue<Policy> implements PolicyControl {
     try {
       return await this.#engine.ask<PolicyInfo>("policy");
     } catch (error) {
-      if (error instanceof SyncError && (error.code as string) === "no_vault") return undefined;
+      if (error instanceof SyncError && error.code === "no_vault") return undefined;
       throw error;
     }
   }
+}
+
+/** Throws where this is no policy, whoever is in the vault. */
+export function checkPolicy(policy: Policy): void {
+  if (policy.kind === "personal") return;
+  if (policy.kind !== "enterprise") throw invalid("a policy's `kind` is \"personal\" or \"enterprise\"");
+  const roles = [...policy.acls.flatMap(acl => acl.allowedRoles), ...Object.values(policy.roles)];
+  const unknown = roles.find(role => !ROLES.includes(role));
+  if (unknown !== undefined) throw invalid(`\`${unknown}\` is no role; roles are ${ROLES.join(", ")}`);
 }
 
 function shown({ enterprise, members, acls }: PolicyInfo): Policy {
@@ -106,13 +134,11 @@ function shown({ enterprise, members, acls }: PolicyInfo): Policy {
 
 /** What leads from the rules there are to those wanted: first who may read and write what, demotions last. */
 function difference(wanted: Policy, now: PolicyInfo, me: PeerId): AskChange[] {
+  checkPolicy(wanted);
   if (wanted.kind === "personal") return now.enterprise ? [{ policy: { enterprise: false } }] : [];
-  if (wanted.kind !== "enterprise") throw invalid("a policy's `kind` is \"personal\" or \"enterprise\"");
   const changes: AskChange[] = [];
   for (const entityType of new Set([...now.acls, ...wanted.acls].map(acl => acl.entityType))) {
     const entries = wanted.acls.filter(acl => acl.entityType === entityType);
-    const unknown = entries.flatMap(acl => acl.allowedRoles).find(role => !ROLES.includes(role));
-    if (unknown !== undefined) throw invalid(`\`${unknown}\` is no role; roles are ${ROLES.join(", ")}`);
     if (listOf(entries) !== listOf(now.acls.filter(acl => acl.entityType === entityType))) {
       changes.push({ acl: { entityType, entries: entries.map(acl => ({ entityType, allowedRoles: [...acl.allowedRoles], teamId: acl.teamId ?? null })) } });
     }
@@ -126,7 +152,6 @@ function difference(wanted: Policy, now: PolicyInfo, me: PeerId): AskChange[] {
     const wantedTeams = Object.keys(wanted.teams).filter(team => wanted.teams[team]?.includes(id)).sort();
     if (wantedTeams.join("\n") !== [...teams].sort().join("\n")) changes.push({ teams: { peer: id, teams: wantedTeams } });
     const wantedRole = wanted.roles[id] ?? role;
-    if (!ROLES.includes(wantedRole)) throw invalid(`\`${wantedRole}\` is no role; roles are ${ROLES.join(", ")}`);
     if (wantedRole === role) continue;
     const change: AskChange = { role: { peer: id, role: wantedRole } };
     if (ROLES.indexOf(wantedRole) < ROLES.indexOf(role)) changes.push(change);
@@ -136,7 +161,7 @@ function difference(wanted: Policy, now: PolicyInfo, me: PeerId): AskChange[] {
   return [...changes, ...demotions];
 }
 
-function listOf(entries: readonly { allowedRoles: readonly string[]; teamId?: string | null }[]): string {
+function listOf(entries: readonly Acl[]): string {
   return JSON.stringify(entries.map(({ allowedRoles, teamId }) => [[...allowedRoles].sort(), teamId ?? null]).sort());
 }
 

@@ -10,7 +10,7 @@ import { keep } from "./keep.js";
 import { asyncDispose, LiveCell } from "./live.js";
 import { load, type Module } from "./load.js";
 import { PairingOf } from "./pairing.js";
-import { PolicyOf } from "./policy.js";
+import { checkPolicy, PolicyOf } from "./policy.js";
 import { Relays } from "./relays.js";
 import { sealKey } from "./passphrase.js";
 import { onWake } from "./wake.js";
@@ -369,6 +369,7 @@ export async function openStore<S extends Schema>(options: OpenOptions<S>, netwo
   for (const [option, what] of [["iceServers", "WebRTC"], ["cloud", "cloud storage"]] as const) {
     if (options[option] !== undefined) throw unsupported(`open: \`${option}\` (${what})`);
   }
+  if (options.policy !== undefined) checkPolicy(options.policy);
   if (options.passphrase === "") throw invalid("open: an empty `passphrase` seals nothing; leave it out, or give one");
   signal?.throwIfAborted();
   const inMemory = options.storage === "memory";

@@ -172,6 +172,8 @@ test("an enterprise's rules: who reads and writes what, changed while all run", 
     policy: { kind: "enterprise", acls: [{ entityType: "board", allowedRoles: ["admin", "member"] }], roles: {}, teams: {} },
   });
   const [admin, member, reader] = peers.stores;
+  const wrong = { kind: "enterprise", acls: [{ entityType: "board", allowedRoles: ["boss"] }], roles: {}, teams: {} };
+  assert.equal((await thrown(() => apart(test, 1, { policy: wrong }))).code, "invalid");
   await admin.collection("board").create({ name: "all" });
   await until(admin.policy, policy => policy.kind === "enterprise" && policy.acls.length === 1);
   const offer = await offerOf(admin);
@@ -216,4 +218,23 @@ test("an enterprise's rules: who reads and writes what, changed while all run", 
   assert.deepEqual([kept.peer, kept.entityType, kept.by], [reader.device.id, "board", admin.device.id], "what was kept back");
   const own = await until(member.policy.audit, entries => entries.some(({ decision }) => decision === "deny"));
   assert.ok(own.some(({ decision, by }) => decision === "deny" && by === member.device.id), "what the member may not");
+});
+
+test("rules that cannot be set in a vault that was just made are told as an event, not swallowed", async test => {
+  const stranger = "12D3KooWEjgFx1vwc62MtekujZ8TBpEvLVTXpJW7wX6Cu1te9xKN";
+  const acls = [{ entityType: "note", allowedRoles: ["admin", "member"] }];
+  const peers = await apart(test, 1, { policy: { kind: "enterprise", acls, roles: {}, teams: { writers: [stranger] } } });
+  const [store] = peers.stores;
+  // A store in memory that nobody is connected to keeps no process alive.
+  const alive = setInterval(() => {}, 1_000);
+  test.after(() => clearInterval(alive));
+  const told = (async () => {
+    for await (const event of store.events()) if (event.type === "syncError") return event.error;
+  })();
+  store.collection("note").create({ title: "makes the vault" });
+  const error = await told;
+  assert.equal(error.code, "invalid");
+  assert.match(error.message, /no member/);
+  await store.policy.set({ ...store.policy.current, kind: "enterprise", acls, roles: {}, teams: {} });
+  assert.deepEqual(store.policy.current.acls, acls, "it shows when `set` resolves");
 });

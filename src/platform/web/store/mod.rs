@@ -265,7 +265,7 @@ impl Store for IndexedDbStore {
 
     /// Of the whole origin, as the browser rounds it.
     async fn used_bytes(&self) -> Result<u64> {
-        Ok(quota::estimate().await.used as u64)
+        Ok(quota::used().await as u64)
     }
 
     async fn failure(&self) -> Error {
