@@ -359,7 +359,7 @@ fn pairing_messages_are_written_and_read_as_frozen() {
     }
     let inner = [
         ("about", Inner::About(About { device_name: "Büro".into(), platform: "desktop".into() })),
-        ("accept", Inner::Accept),
+        ("accept", Inner::Accept { brings: vec![EntityType::new("note").unwrap()] }),
         ("invite", Inner::Invite { last: true, bytes: Zeroizing::new(b"privstack-invite-1:".to_vec()) }),
         ("joined", Inner::Joined),
     ];

@@ -73,12 +73,27 @@ impl SyncEngine {
         // One that was removed, and brings nothing that is not known here.
         if !is_member && membership.knows_author(&peer) && membership.contains_all(&hello.heads) {
             self.note_denied(AuditKind::Receive, peer, peer, None);
+            self.tell_removal(link, peer, &hello.heads)?;
             return Err(not_authorized());
         }
         if !is_member {
             let checked = membership.check_credential(&hello.credential, &peer);
             self.strangers.spend(hello.credential.len());
             checked.map_err(|_| not_authorized())?;
+        }
+        Ok(())
+    }
+
+    /// A device that was away when it was removed hears of it, and nothing beyond.
+    fn tell_removal(&mut self, link: LinkId, peer: PeerId, heads: &[crate::types::Hash]) -> Result<()> {
+        let ops = self.vault()?.membership.removal_for(&peer, heads);
+        let items: Vec<Item> = ops.into_iter().map(Item::Membership).collect();
+        self.strangers.spend(items.len());
+        // What does not fit into one frame is too much for one that has no session; it is refused all the same.
+        let message = Message::EventBatch(EventBatchMessage::Items(items));
+        let mut bytes = Vec::new();
+        if message.encode(&mut bytes).is_ok() {
+            self.out.push(Output::Send(link, bytes));
         }
         Ok(())
     }

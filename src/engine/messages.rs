@@ -43,6 +43,12 @@ impl SyncEngine {
                 }
                 HelloAckMessage::Rejected { reason } => Err(Error::new(reason, "the other device refuses to sync now")),
             },
+            // To a removed device its removal is told before it is refused.
+            Message::EventBatch(EventBatchMessage::Items(items))
+                if session.stage == Stage::Ack && items.iter().all(|item| matches!(item, Item::Membership(_))) =>
+            {
+                self.items(link, items, bytes)
+            }
             Message::Error(error) => {
                 let peer = session.peer;
                 let text = match error.code {

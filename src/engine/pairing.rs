@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::pairing::{CodeKind, OfferOptions, PairLink, PairingEvent, PairingOutput, PairingPeer};
 use crate::policy::{AuditKind, PolicyKind, SyncRole};
 use crate::store::{Table, WriteBatch};
-use crate::types::PeerId;
+use crate::types::{EntityType, PeerId};
 
 /// The number of the calls that pairing makes of the engine itself; no caller has it.
 const OWN_CALL: CallId = CallId(u64::MAX);
@@ -69,6 +69,8 @@ impl SyncEngine {
                 if self.pair_waiting.confirmed.len() >= MAX_WAITING {
                     return Err(super::busy());
                 }
+                let brings = self.types_with_data();
+                self.pairing.set_brings(brings);
                 self.pairing.confirm(now, role)?;
                 self.pair_waiting.confirmed.push(id);
             }
@@ -251,12 +253,9 @@ impl SyncEngine {
             PairingOutput::Dial(peer, addresses) => self.out.push(Output::Pair(peer, addresses)),
             PairingOutput::ClaimNameplate => self.out.push(Output::ClaimNameplate),
             PairingOutput::FindNameplate(number) => self.out.push(Output::FindNameplate(number)),
-            PairingOutput::Invite { link, peer, role, name } => {
+            PairingOutput::Invite { link, peer, role, name, brings } => {
                 self.pair_waiting.own = Some(link);
-                // Whoever is a member already keeps its role: it lost its data, or never got the invite.
-                let known = self.vault.as_ref().and_then(|vault| vault.membership.evaluate().role(&peer));
-                let addresses = self.own_addresses.clone();
-                if let Err(error) = self.invite(OWN_CALL, peer, known.unwrap_or(role), name, addresses) {
+                if let Err(error) = self.invite_paired(peer, role, name, &brings) {
                     self.audit_pair_refused(&error, peer);
                     self.refuse(OWN_CALL, error);
                 }
@@ -270,6 +269,36 @@ impl SyncEngine {
             PairingOutput::WrongGuess(peer) => self.note_denied(AuditKind::Pair, peer, peer, None),
             PairingOutput::Tell(event) => self.pairing_event(event),
         }
+    }
+
+    /// Signs a device in, unless data that it takes along would be lost.
+    fn invite_paired(&mut self, peer: PeerId, role: SyncRole, name: String, brings: &[EntityType]) -> Result<()> {
+        let addresses = self.own_addresses.clone();
+        let view = self.vault()?.membership.evaluate();
+        // Whoever is a member already keeps its role: it lost its data, or never got the invite.
+        if let Some(known) = view.role(&peer) {
+            return self.invite(OWN_CALL, peer, known, name, addresses);
+        }
+        if let Some(entity_type) =
+            brings.iter().find(|entity_type| !view.newcomer_may_write(entity_type.as_str(), role))
+        {
+            return Err(Error::new(
+                ErrorCode::PolicyDenied,
+                format!(
+                    "the other device has data of its own of type `{entity_type}`, which it could not take along in this \
+                     role; pair again and choose another role, or have it join in a new data folder"
+                ),
+            ));
+        }
+        self.invite(OWN_CALL, peer, role, name, addresses)
+    }
+
+    fn types_with_data(&self) -> Vec<EntityType> {
+        let mut types: Vec<EntityType> =
+            self.logs.values().filter(|log| log.events > 0).map(|log| log.name.entity_type.clone()).collect();
+        types.sort_unstable();
+        types.dedup();
+        types
     }
 
     /// The engine's answer to a call that pairing made of it.

@@ -7,13 +7,13 @@ use zeroize::Zeroizing;
 use super::events::{PairLink, PairingEvent, PairingOutput, PairingPeer};
 use super::exchange::{Exchange, Step, aborted};
 use super::join::Join;
-use super::message::{About, Inner, PairingMessage};
+use super::message::{About, Inner, MAX_BROUGHT, PairingMessage};
 use super::offer::{Offer, gone};
 use super::source::Source;
 use super::tries::Tries;
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::SyncRole;
-use crate::types::{Instant, PeerId};
+use crate::types::{EntityType, Instant, PeerId};
 
 pub(super) const SECOND: u64 = 1_000_000;
 /// How long the other device may take for a step that needs no user.
@@ -29,6 +29,8 @@ const MAX_EXCHANGES: usize = 4;
 pub struct Pairing {
     pub(super) me: PeerId,
     about: About,
+    /// See [`Pairing::set_brings`].
+    pub(super) brings: Vec<EntityType>,
     /// Where this device can be reached.
     pub(super) addresses: Vec<String>,
     pub(super) source: Source,
@@ -74,6 +76,7 @@ impl Pairing {
         Self {
             me,
             about,
+            brings: Vec::new(),
             addresses: Vec::new(),
             source: Source::new(seed),
             now: Instant::default(),
@@ -102,6 +105,13 @@ impl Pairing {
     /// What others are told of this device.
     pub fn set_name(&mut self, device_name: &str) {
         device_name.clone_into(&mut self.about.device_name);
+    }
+
+    /// Of which types this device has data of its own: where it joins, the other side sees before it signs it in
+    /// whether it may write them. Only the first [`MAX_BROUGHT`] are named.
+    pub fn set_brings(&mut self, mut types: Vec<EntityType>) {
+        types.truncate(MAX_BROUGHT);
+        self.brings = types;
     }
 
     /// What is to be done now, in order.
@@ -240,8 +250,8 @@ impl Pairing {
                 self.limit(link, USER_TIME);
                 self.tell(PairingEvent::Found(PairingPeer { peer, about, words, joining }));
             }
-            Inner::Accept if !joining && confirmed.about.is_some() && !confirmed.they_accepted => {
-                confirmed.they_accepted = true;
+            Inner::Accept { brings } if !joining && confirmed.about.is_some() && confirmed.they_accepted.is_none() => {
+                confirmed.they_accepted = Some(brings);
                 self.invite_when_both(link);
             }
             Inner::Invite { last, bytes } => self.invite_part(link, last, &bytes)?,

@@ -9,7 +9,7 @@ use super::code::{CODE_SECONDS, CodeKind, SyncCode};
 use super::message::About;
 use crate::error::Error;
 use crate::policy::SyncRole;
-use crate::types::PeerId;
+use crate::types::{EntityType, PeerId};
 
 /// One open pairing stream to one authenticated peer. Numbers are never used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -100,6 +100,8 @@ pub enum PairingOutput {
         role: SyncRole,
         /// Its name, as it says.
         name: String,
+        /// The types of the data that it takes along.
+        brings: Vec<EntityType>,
     },
     /// Join by this invite, and say [`super::Pairing::joined`] when that is on disk.
     Join(PairLink, Zeroizing<String>),

@@ -22,7 +22,7 @@ use super::message::{About, Inner, OLDEST_PAIRING_VERSION, PAIRING_VERSION, Pair
 use super::pake::{CPace, Context, Pake};
 use super::source::Source;
 use crate::error::{Error, ErrorCode, Result};
-use crate::types::PeerId;
+use crate::types::{EntityType, PeerId};
 
 type Started = <CPace as Pake>::Started;
 
@@ -66,8 +66,8 @@ pub(super) struct Confirmed {
     pub about: Option<About>,
     /// This side's user has confirmed.
     pub accepted: bool,
-    /// The other's has (told to the offering side only).
-    pub they_accepted: bool,
+    /// The other's has (told to the offering side only), and takes data of its own of these types along.
+    pub they_accepted: Option<Vec<EntityType>>,
     /// The invite was sent, or has come whole.
     pub invited: bool,
     /// What has come of the invite.
@@ -202,7 +202,7 @@ impl Exchange {
             words,
             about: None,
             accepted: false,
-            they_accepted: false,
+            they_accepted: None,
             invited: false,
             invite: Zeroizing::default(),
         }));
@@ -241,6 +241,11 @@ pub(super) fn aborted(code: ErrorCode) -> Error {
         ErrorCode::CodeBurned => Error::new(
             code,
             "this code was used already, or tried wrongly too often; type the one that the other device shows now",
+        ),
+        ErrorCode::PolicyDenied => Error::new(
+            code,
+            "the other device may not sign this one in, or this device's own data could not be taken along in the role \
+             that was chosen for it; choose another role, or join in a new data folder",
         ),
         ErrorCode::Rejected => Error::new(code, "the pairing was rejected on the other device"),
         ErrorCode::Aborted => Error::new(code, "the pairing was cancelled on the other device"),

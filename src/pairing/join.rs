@@ -245,7 +245,8 @@ impl Pairing {
 
     /// The user of the device that typed the code confirms.
     pub(super) fn confirm_join(&mut self, link: PairLink) {
-        self.send_inner(link, &Inner::Accept);
+        let brings = std::mem::take(&mut self.brings);
+        self.send_inner(link, &Inner::Accept { brings });
         self.limit(link, USER_TIME + INVITE_TIME);
     }
 

@@ -6,8 +6,9 @@ use zeroize::Zeroizing;
 
 use super::channel::SEAL_BYTES;
 use crate::error::{Error, ErrorCode, Result};
+use crate::types::EntityType;
 use crate::types::codec::{Reader, put_bytes, put_varint};
-use crate::types::limits::MAX_DEVICE_NAME_BYTES;
+use crate::types::limits::{MAX_DEVICE_NAME_BYTES, MAX_NAME_BYTES};
 
 /// The version of the pairing protocol that this build speaks, and the oldest.
 pub const PAIRING_VERSION: u16 = 1;
@@ -17,6 +18,8 @@ pub const OLDEST_PAIRING_VERSION: u16 = 1;
 pub const MAX_PAIRING_FRAME: usize = 36 << 10;
 /// Bytes of an invite in one message.
 pub(super) const PART_BYTES: usize = 32 << 10;
+/// Types of own data that a joining device names.
+pub(super) const MAX_BROUGHT: usize = 256;
 /// Bytes of a platform's name.
 const MAX_PLATFORM_BYTES: usize = 32;
 
@@ -146,7 +149,10 @@ pub enum Inner {
     /// Both, at once.
     About(About),
     /// The user has confirmed; from the joining side.
-    Accept,
+    Accept {
+        /// The types of the data that the device has of its own and takes along into the vault, at most [`MAX_BROUGHT`].
+        brings: Vec<EntityType>,
+    },
     /// A part of the invite, from the offering side.
     Invite {
         /// No part follows.
@@ -163,7 +169,7 @@ impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Inner::About(about) => about.fmt(f),
-            Inner::Accept => f.write_str("Accept"),
+            Inner::Accept { brings } => write!(f, "Accept({} types)", brings.len()),
             Inner::Invite { last, bytes } => write!(f, "Invite({} bytes, last: {last})", bytes.len()),
             Inner::Joined => f.write_str("Joined"),
         }
@@ -180,7 +186,11 @@ impl Inner {
                 put_bytes(&mut out, about.device_name.as_bytes());
                 put_bytes(&mut out, about.platform.as_bytes());
             }
-            Inner::Accept => out.push(1),
+            Inner::Accept { brings } => {
+                out.push(1);
+                put_varint(&mut out, brings.len() as u64);
+                brings.iter().for_each(|entity_type| put_bytes(&mut out, entity_type.as_str().as_bytes()));
+            }
             Inner::Invite { last, bytes } => {
                 out.extend_from_slice(&[2, u8::from(*last)]);
                 put_bytes(&mut out, bytes);
@@ -202,7 +212,11 @@ impl Inner {
                 }
                 Inner::About(About { device_name, platform })
             }
-            1 => Inner::Accept,
+            1 => {
+                let count = reader.count(MAX_BROUGHT, "types that a device brings")?;
+                let types = (0..count).map(|_| EntityType::new(reader.text(MAX_NAME_BYTES, "a type's name")?));
+                Inner::Accept { brings: types.collect::<Result<_>>()? }
+            }
             2 => {
                 let last = match reader.byte()? {
                     0 => false,
@@ -245,7 +259,9 @@ mod tests {
         prop_oneof![
             ("[^\\p{C}]{0,20}", "[a-z]{0,10}")
                 .prop_map(|(device_name, platform)| Inner::About(About { device_name, platform })),
-            Just(Inner::Accept),
+            vec("[a-z]{1,8}", 0..4).prop_map(|names| {
+                Inner::Accept { brings: names.iter().map(|name| EntityType::new(name).unwrap()).collect() }
+            }),
             (any::<bool>(), vec(any::<u8>(), 0..200))
                 .prop_map(|(last, bytes)| Inner::Invite { last, bytes: Zeroizing::new(bytes) }),
             Just(Inner::Joined),

@@ -238,11 +238,14 @@ impl Pairing {
         let Some(exchange) = self.exchanges.get_mut(&link) else { return };
         let peer = exchange.peer;
         let Some(confirmed) = exchange.confirmed() else { return };
-        if confirmed.they_accepted && confirmed.accepted && !confirmed.invited {
+        if confirmed.accepted
+            && !confirmed.invited
+            && let Some(brings) = confirmed.they_accepted.clone()
+        {
             confirmed.invited = true;
             let name = confirmed.about.as_ref().map(|about| about.device_name.clone()).unwrap_or_default();
             self.limit(link, super::device::INVITE_TIME);
-            self.out.push(PairingOutput::Invite { link, peer, role, name });
+            self.out.push(PairingOutput::Invite { link, peer, role, name, brings });
         }
     }
 

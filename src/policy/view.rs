@@ -57,6 +57,11 @@ impl View {
         self.access(entity_type, peer).is_some_and(|access| access.write)
     }
 
+    /// [`View::may_write`] of a device that is no member yet and gets this role, in no team.
+    pub fn newcomer_may_write(&self, entity_type: &str, role: SyncRole) -> bool {
+        self.access_as(entity_type, role, &BTreeSet::new()).write
+    }
+
     /// The access list of a type as one list: what all lists that concurrent operations have set admit. Where two of them
     /// ask for different teams, what needs both is left out, though it admits whoever is in both.
     pub fn entries(&self, entity_type: &str) -> Vec<EntityAcl> {
@@ -69,12 +74,15 @@ impl View {
     }
 
     fn access(&self, entity_type: &str, peer: &PeerId) -> Option<Access> {
-        let member = self.members.get(peer)?;
+        self.members.get(peer).map(|member| self.access_as(entity_type, member.role, &member.teams))
+    }
+
+    fn access_as(&self, entity_type: &str, role: SyncRole, teams: &BTreeSet<TeamId>) -> Access {
         if self.kind == PolicyKind::Personal {
-            return Some(Access::personal(member.role));
+            return Access::personal(role);
         }
         let lists = self.acls.get(entity_type).map(Vec::as_slice).unwrap_or_default();
-        Some(Access::by_lists(member.role, &member.teams, lists))
+        Access::by_lists(role, teams, lists)
     }
 }
 

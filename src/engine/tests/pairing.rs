@@ -1,5 +1,6 @@
 //! Pairing of whole engines: what is on disk when, who may show a code, what a restart keeps.
 
+use super::revoking::digest;
 use super::*;
 use crate::engine::Offer;
 use crate::error::ErrorCode;
@@ -74,6 +75,34 @@ fn the_new_device_joins_with_its_name_and_in_the_role_that_was_chosen() {
     assert_eq!(a.replies.remove(&CONFIRM), Some(Ok(Reply::Paired(b.me))));
     assert_eq!(b.status().role, Some(SyncRole::ReadOnly));
     assert_eq!(offer(&mut b).unwrap_err().code(), ErrorCode::PolicyDenied, "it may sign nobody in");
+}
+
+#[test]
+fn a_device_is_not_signed_in_where_its_own_data_could_not_come_along() {
+    let (mut a, mut b) = (Device::new(1, Tuning::default()), Device::new(2, Tuning::default()));
+    a.init(PolicyKind::Personal);
+    b.init(PolicyKind::Personal);
+    b.write("note", id(1), "of my own");
+    let before = digest(&mut b);
+    for (link, role) in [(LINK, SyncRole::ReadOnly), (LinkId(LINK.0 + 1), SyncRole::Member)] {
+        let shown = offer(&mut a).unwrap();
+        join(&mut a, &mut b, &shown.code.shown(), link);
+        b.replies.remove(&JOIN);
+        confirm(&mut b, SyncRole::Member);
+        confirm(&mut a, role);
+        talk(&mut a, &mut b);
+        let (of_a, of_b) = (a.replies.remove(&CONFIRM).unwrap(), b.replies.remove(&CONFIRM).unwrap());
+        if role == SyncRole::ReadOnly {
+            assert_eq!(of_a.unwrap_err().code(), ErrorCode::PolicyDenied);
+            assert_eq!(of_b.unwrap_err().code(), ErrorCode::PolicyDenied);
+            let Reply::Members(members) = a.call(Call::Members).unwrap() else { panic!() };
+            assert_eq!(members.view.role(&b.me), None, "it is not signed in");
+            assert_eq!((digest(&mut b), b.status().role), (before.clone(), Some(SyncRole::Admin)), "and keeps all");
+        } else {
+            assert_eq!((of_a, of_b), (Ok(Reply::Paired(b.me)), Ok(Reply::Paired(a.me))));
+            assert_eq!(digest(&mut b), before, "it brings its own");
+        }
+    }
 }
 
 #[test]

@@ -114,6 +114,30 @@ fn a_removed_device_is_told_and_its_sessions_end_as_not_trusted() {
 }
 
 #[test]
+fn a_device_that_was_away_when_it_was_removed_hears_of_that_and_of_nothing_later() {
+    let [mut a, mut b, mut c] = three(PolicyKind::Personal, SyncRole::Member, SyncRole::Member);
+    let [of_b, of_c] = [b.me, c.me];
+    connect(&mut a, &mut c, LinkId(1));
+    connect(&mut a, &mut b, LinkId(2));
+    unplug(&mut [&mut a, &mut b], &[LinkId(2)]);
+    change(&mut a, MemberChange::Remove(of_b));
+    change(&mut a, MemberChange::Role { peer: of_c, role: SyncRole::Admin });
+    talk(&mut a, &mut c);
+    // By whoever it reaches, whichever side has opened the connection.
+    connect(&mut b, &mut c, LinkId(3));
+    assert_eq!((role_of(&mut b, of_b), role_of(&mut b, of_c)), (None, Some(SyncRole::Member)));
+    assert!(b.engine.sessions.is_empty() && c.engine.sessions.len() == 1);
+    let write = Call::Write {
+        entity_type: EntityType::new("note").unwrap(),
+        changes: vec![EntityEdit { id: Some(id(1)), edits: vec![Edit::Create] }],
+    };
+    assert_eq!(b.call(write).unwrap_err().code(), ErrorCode::NotAuthorized);
+    // It is on its disk.
+    let mut b = Device::open(2, Tuning::default(), b.disk);
+    assert_eq!(role_of(&mut b, of_b), None);
+}
+
+#[test]
 fn what_a_removed_device_writes_has_no_effect_neither_directly_nor_through_a_friend() {
     let [mut a, mut b, mut c] = three(PolicyKind::Personal, SyncRole::Member, SyncRole::Member);
     connect(&mut b, &mut a, LinkId(1));

@@ -377,6 +377,23 @@ impl Membership {
         )
     }
 
+    /// What a removed device with these heads lacks to see its removal, parents before children: the effective removals,
+    /// and what their authors knew, which it was a member for. Empty where it names heads that are not held here.
+    pub fn removal_for(&self, peer: &PeerId, their_heads: &[Hash]) -> Vec<Arc<[u8]>> {
+        let (Some(theirs), Some(about)) = (self.past_of(their_heads), self.about(peer)) else { return Vec::new() };
+        let mut told = OpSet::default();
+        for number in about.removals.iter().filter(|number| !self.voids.contains(**number)) {
+            if let Some(node) = self.nodes.get(*number).filter(|node| node.right.is_some()) {
+                told.union(&node.past);
+                told.insert(*number);
+            }
+        }
+        (self.nodes.iter().enumerate())
+            .filter(|(number, _)| told.contains(*number) && !theirs.contains(*number))
+            .map(|(_, node)| node.op.encoded().clone())
+            .collect()
+    }
+
     /// The short hashes of all operations held ([`Hash::short`]), ascending.
     pub fn shorts(&self) -> Vec<u64> {
         let mut shorts: Vec<u64> = self.numbers.keys().map(Hash::short).collect();
