@@ -128,6 +128,17 @@ impl Error {
         &self.message
     }
 
+    /// Reads what an error's `Display` writes: the sentence, and the code in brackets behind it. A text without a code is
+    /// a `transport` error.
+    pub fn from_text(text: &str) -> Self {
+        let parts = text.strip_suffix(')').and_then(|text| text.rsplit_once(" ("));
+        let coded = parts.and_then(|(message, name)| {
+            let code = ErrorCode::ALL.iter().find(|code| code.as_str() == name)?;
+            Some(Self::new(*code, message))
+        });
+        coded.unwrap_or_else(|| Self::new(ErrorCode::Transport, text))
+    }
+
     /// Short for a peer's bytes that break the protocol.
     pub fn protocol(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::Protocol, message)
@@ -161,6 +172,17 @@ impl std::error::Error for Error {}
 mod tests {
     use super::*;
     use crate::test;
+
+    #[test]
+    fn an_error_is_read_back_from_its_text_and_any_other_text_is_one_of_the_network() {
+        for code in ErrorCode::ALL {
+            let error = Error::new(*code, "the disk (of the other) is full");
+            assert_eq!(Error::from_text(&error.to_string()), error);
+        }
+        for text in ["", ")", " ()", "no answer", "no answer (timeouts)", "(timeout)"] {
+            assert_eq!(Error::from_text(text), Error::new(ErrorCode::Transport, text));
+        }
+    }
 
     #[test]
     fn codes_survive_the_wire_and_have_unique_names() {

@@ -9,7 +9,7 @@ use super::layout::{self, LogKey, TypeIx};
 use super::local::Draft;
 use super::remote::Arrived;
 use crate::crdt::{Edit, EntityState, EventAt, FieldValue, LogTable, text_client_id, typed_in};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::{Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::{
@@ -90,7 +90,8 @@ impl SyncEngine {
         for (key, commit) in commits {
             if let Err(error) = self.make_one_again(key, commit, &mut again, &mut arrived) {
                 let me = self.me;
-                self.complain(me, format!("a commit of a branch could not be made again: {error}"));
+                let message = format!("a commit of a branch could not be made again: {}", error.message());
+                self.complain(me, &Error::new(error.code(), message));
             }
         }
         arrived.landed.events.push(SyncEvent::EpochRenewed { commits: count });

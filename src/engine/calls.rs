@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorCode};
 use crate::policy::AuditPage;
 use crate::store::Rows;
 use crate::types::limits::MAX_BATCH_SIZE;
-use crate::types::{Commit, EntityId, EntityType};
+use crate::types::{Commit, EntityId, EntityType, PeerId};
 
 /// Calls that may wait at once.
 const MAX_ASKED: usize = 4_096;
@@ -373,6 +373,31 @@ impl SyncEngine {
         open.chain(known).map(|held| held.seq).max().unwrap_or(0)
     }
 
+    /// Why no other device will ever store what is waited for. One that may, and is away, is waited for.
+    fn never_settles(&self, settling: &Settling) -> Option<Error> {
+        if settling.level != Level::Peer {
+            return None;
+        }
+        let view = self.vault.as_ref()?.membership.evaluate();
+        if view.role(&self.me).is_none() {
+            return Some(Error::new(
+                ErrorCode::NotAuthorized,
+                "this device is no member of its vault any more, so no other device takes what it wrote",
+            ));
+        }
+        let others: Vec<&PeerId> = view.members.keys().filter(|peer| **peer != self.me).collect();
+        if others.is_empty() {
+            return None; // one may join
+        }
+        let missing = settling.tips.iter().filter(|(key, seq)| self.delivered_to_any(*key) < *seq);
+        let mut types = missing.filter_map(|(key, _)| Some(self.logs.get(key)?.name.entity_type.as_str()));
+        let kept = types.find(|name| !others.iter().any(|peer| view.may_read(name, peer)))?;
+        Some(Error::new(
+            ErrorCode::PolicyDenied,
+            format!("no other device may read `{kept}`, so none will ever store it; an Admin can change that (`acl`)"),
+        ))
+    }
+
     /// Answers calls that waited for writes to reach a level.
     pub(super) fn settle_levels(&mut self) {
         if self.local.is_empty() && self.tabs.is_empty() {
@@ -385,10 +410,12 @@ impl SyncEngine {
                 Level::Disk => self.logs.get(key).is_none_or(|log| log.stored.seq >= *seq),
                 Level::Peer => self.delivered_to_any(*key) >= *seq,
             });
-            if reached {
-                self.out.push(Output::Reply(settling.call, Ok(Reply::Done)));
-            } else {
-                self.settling.push(settling);
+            match reached {
+                true => self.out.push(Output::Reply(settling.call, Ok(Reply::Done))),
+                false => match self.never_settles(&settling) {
+                    Some(error) => self.refuse(settling.call, error),
+                    None => self.settling.push(settling),
+                },
             }
         }
     }

@@ -161,7 +161,7 @@ impl SyncEngine {
         }
         if let Err(error) = self.settle_divergence(divergence) {
             let peer = self.me;
-            self.complain(peer, error.to_string());
+            self.complain(peer, &error);
         }
     }
 

@@ -56,20 +56,23 @@ impl SyncEngine {
                     ErrorCode::NotAuthorized if error.message.is_empty() => {
                         "the other device does not know this one as a member of its vault; invite it there".to_owned()
                     }
-                    code if error.message.is_empty() => format!("the other device refuses: {code}"),
-                    code => format!("the other device says: {} ({code})", error.message),
+                    code if error.message.is_empty() => {
+                        format!("the other device refuses, without saying more than `{code}`")
+                    }
+                    _ => format!("the other device says: {}", error.message),
                 };
+                let told = Error::new(error.code, text);
                 if self.is_member(&peer) {
-                    self.out.push(Output::Emit(SyncEvent::SyncError(peer, text.clone())));
+                    self.out.push(Output::Emit(SyncEvent::SyncError(peer, told.to_string())));
                 }
                 if let Some(known) = self.peers.get_mut(&peer) {
-                    known.failure = Some(Error::new(error.code, text.clone()));
+                    known.failure = Some(told.clone());
                     if error.code == ErrorCode::NotAuthorized {
                         // It may have an older disk than it had: the next greeting shows again who this device is.
                         known.heads.clear();
                     }
                 }
-                self.close(link, Error::new(error.code, text));
+                self.close(link, told);
                 Ok(())
             }
             _ if !open => Err(not_authorized()),

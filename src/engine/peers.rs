@@ -177,7 +177,9 @@ impl SyncEngine {
         let now = self.now.mono;
         let Some(known) = self.peers.get_mut(&peer) else { return };
         known.dialling = 0;
-        known.failure = Some(Error::new(ErrorCode::Unreachable, why.clone()));
+        let failure = Error::new(ErrorCode::Unreachable, why);
+        let why = failure.to_string();
+        known.failure = Some(failure);
         known.backoff = (known.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
         known.dial_at = now + known.backoff / 2 + known.backoff / 2 * jitter / 1_000;
         if known.wanted && known.backoff == MIN_BACKOFF {

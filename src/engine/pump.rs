@@ -8,6 +8,7 @@ use super::layout::{self, LogKey};
 use super::log::Log;
 use super::sessions::Carries;
 use super::{Output, SyncEngine, Wanted};
+use crate::error::Error;
 use crate::store::{Read, Rows, Table};
 use crate::types::{Hash, PeerId};
 use crate::wire::*;
@@ -337,7 +338,7 @@ impl SyncEngine {
     }
 
     /// Emits an error about a peer.
-    pub(super) fn complain(&mut self, peer: PeerId, text: String) {
-        self.out.push(Output::Emit(SyncEvent::SyncError(peer, text)));
+    pub(super) fn complain(&mut self, peer: PeerId, error: &Error) {
+        self.out.push(Output::Emit(SyncEvent::SyncError(peer, error.to_string())));
     }
 }

@@ -337,7 +337,7 @@ impl<'a, W: World> Running<'a, W> {
                             answer(caller, reply);
                         } else if let (Some(peer), Err(error)) = (self.queued.remove(&id), reply) {
                             self.emit(match peer {
-                                Some(peer) => SyncEvent::SyncError(peer, error.message().to_owned()),
+                                Some(peer) => SyncEvent::SyncError(peer, error.to_string()),
                                 None => SyncEvent::PairingEnded(error.code(), error.message().to_owned()),
                             });
                         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::answer::{Answer, Asked};
 use super::message::{Notice, ToLeader, ToTab};
 use crate::engine::{Call, Reply, SyncEvent, TabId};
-use crate::error::{ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::types::{EntityId, EntityType, PeerId};
 
 /// Entities that one message brings.
@@ -192,7 +192,10 @@ impl Hub {
             SyncEvent::PairingCode(_) | SyncEvent::PairingFound(_) | SyncEvent::PairingEnded(..) => Notice::Pairing,
             SyncEvent::MembersChanged => Notice::Members,
             SyncEvent::Audited(_) => Notice::Audited,
-            SyncEvent::SyncError(peer, text) => Notice::Failed(peer, ErrorCode::Transport.to_byte(), text),
+            SyncEvent::SyncError(peer, text) => {
+                let error = Error::from_text(&text);
+                Notice::Failed(peer, error.code().to_byte(), error.message().to_owned())
+            }
             SyncEvent::StorageFailed(code, text) => Notice::StoreFailed(self.me, code.to_byte(), text),
             SyncEvent::Warning(code, text) => Notice::Failed(self.me, code.to_byte(), text),
             SyncEvent::StorageDamaged(text) => Notice::Failed(self.me, ErrorCode::Storage.to_byte(), text),

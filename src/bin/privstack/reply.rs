@@ -216,7 +216,9 @@ pub fn event_to_json(event: &SyncEvent) -> Option<Json> {
         SyncEvent::PeerDisconnected(peer) => json!({ "event": "peer_disconnected", "peer": peer.to_string() }),
         SyncEvent::SyncCompleted(peer) => json!({ "event": "sync_completed", "peer": peer.to_string() }),
         SyncEvent::SyncError(peer, message) => {
-            json!({ "event": "sync_error", "peer": peer.to_string(), "message": message })
+            let error = Error::from_text(message);
+            let (code, message) = (error.code().as_str(), error.message());
+            json!({ "event": "sync_error", "peer": peer.to_string(), "code": code, "message": message })
         }
         SyncEvent::EntitiesUpdated(ids) => json!({ "event": "entities_updated", "entities": ids_to_json(ids) }),
         SyncEvent::PairingCompleted(peer) => json!({ "event": "pairing_completed", "peer": peer.to_string() }),

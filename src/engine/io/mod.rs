@@ -365,7 +365,8 @@ pub enum SyncEvent {
     PeerDisconnected(PeerId),
     /// Nothing is owed either way.
     SyncCompleted(PeerId),
-    /// Something failed with this peer; the text says what and what to do.
+    /// Something failed with this peer; the text says what and what to do, and ends in the code in brackets:
+    /// [`Error::from_text`] reads it.
     SyncError(PeerId, String),
     /// These entities show something new.
     EntitiesUpdated(Vec<EntityId>),

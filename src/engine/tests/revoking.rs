@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::engine::{MemberChange, Members, Reason, RecoveryKey};
+use crate::engine::{Level, MemberChange, Members, Reason, RecoveryKey};
 use crate::error::ErrorCode;
 use crate::policy::{Body, EntityAcl, Op, SetRole, TeamId};
 use crate::test;
@@ -181,6 +181,42 @@ fn what_a_removed_device_writes_has_no_effect_neither_directly_nor_through_a_fri
         assert!(shows(device, "note", 1, "after") && shows(device, "note", 2, "new"));
         assert!(members(device).requests.is_empty());
     }
+}
+
+#[test]
+fn waiting_for_another_device_ends_where_none_may_ever_store_it() {
+    const WAIT: CallId = CallId(2_000);
+    let [mut a, mut b, mut c] = three(PolicyKind::Enterprise, SyncRole::Member, SyncRole::Member);
+    let wait = |device: &mut Device| device.take(Input::Call(WAIT, Call::Settled(Level::Peer)));
+    let code = |device: &mut Device| device.replies.remove(&WAIT).map(|reply| reply.unwrap_err().code());
+    a.write("plan", id(1), "for Admins only");
+    wait(&mut a);
+    assert_eq!(code(&mut a), Some(ErrorCode::PolicyDenied), "nobody else reads plans");
+    // Once somebody may, it waits, also for one that is away; and goes on to wait until that one has it.
+    change(&mut a, entries("plan", None));
+    wait(&mut a);
+    assert!(a.replies.is_empty());
+    connect(&mut a, &mut b, LinkId(1));
+    assert_eq!(a.replies.remove(&WAIT), Some(Ok(Reply::Done)));
+    // Whoever waits when the last reader loses the right is told then.
+    a.take(Input::LinkDown(LinkId(1)));
+    a.write("plan", id(2), "later");
+    wait(&mut a);
+    assert!(a.replies.is_empty());
+    let plan = EntityType::new("plan").unwrap();
+    change(&mut a, MemberChange::Acl { entity_type: plan, entries: Vec::new() });
+    assert_eq!(code(&mut a), Some(ErrorCode::PolicyDenied));
+    // And a removed device.
+    change(&mut a, entries("note", None));
+    connect(&mut a, &mut c, LinkId(2));
+    c.take(Input::LinkDown(LinkId(2)));
+    c.write("note", id(3), "mine");
+    wait(&mut c);
+    let removed = c.me;
+    change(&mut a, MemberChange::Remove(removed));
+    assert!(c.replies.is_empty());
+    connect(&mut c, &mut a, LinkId(3));
+    assert_eq!(code(&mut c), Some(ErrorCode::NotAuthorized));
 }
 
 #[test]
