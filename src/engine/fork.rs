@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::io::{LinkId, SyncEvent};
 use super::layout::{self, LogKey};
-use super::log::{Left, Tip};
+use super::log::Tip;
 use super::remote::Arrived;
 use super::{Job, SyncEngine, Wanted};
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ use crate::policy::AuditAction;
 use crate::protocol::Held;
 use crate::store::{Read, Rows, Table};
 use crate::types::codec::{Reader, put_bytes};
-use crate::types::{Commit, EntityId};
+use crate::types::{Commit, EntityId, Hash};
 use crate::wire::*;
 
 /// Bytes of own blocks read at once.
@@ -29,26 +29,56 @@ type Branch = (Vec<Commit>, Arc<[u8]>);
 /// A place that was found: own commits are read from there on.
 #[derive(Debug)]
 pub struct Divergence {
-    key: LogKey,
+    pub(super) key: LogKey,
     /// Who is asked to go on from further back, where the chains part before what came.
-    link: Option<LinkId>,
+    pub(super) link: Option<LinkId>,
     /// The other branch of a fork proof, where this one may turn out to be ours.
     other: Option<Branch>,
+    /// A commit of the branch that an Admin has accepted, and whether ours has it, as far as that was read.
+    pub(super) accepted: Option<(u64, Hash)>,
+    pub(super) ours_accepted: Option<bool>,
+    /// Nothing of a peer is compared: our chain is looked at for the accepted commit, and ends before this one if it is
+    /// on another branch.
+    pub(super) parts_at: Option<u64>,
     started: bool,
-    theirs: Vec<Commit>,
+    pub(super) theirs: Vec<Commit>,
     their_block: Arc<[u8]>,
-    next: Option<u64>,
     /// The chains differ, and not only from there on.
     apart: bool,
     /// The last common commit, and our block from the one after it on.
-    found: Option<(Tip, Arc<[u8]>)>,
+    pub(super) found: Option<(Tip, Arc<[u8]>)>,
     /// Own blocks from there on, where they are this device's.
-    own: Vec<Vec<u8>>,
-    ids: BTreeSet<EntityId>,
+    pub(super) own: Vec<Vec<u8>>,
+    /// The rows of our blocks from there on.
+    pub(super) rows: Vec<u64>,
+    pub(super) ids: BTreeSet<EntityId>,
     /// How many events own commits from there on have.
-    events: u64,
+    pub(super) events: u64,
     /// The start of the block that has to be cut.
-    cut: Option<(u64, Vec<Commit>)>,
+    pub(super) cut: Option<(u64, Vec<Commit>)>,
+}
+
+impl Divergence {
+    pub(super) fn new(key: LogKey, link: Option<LinkId>, theirs: Vec<Commit>, their_block: Arc<[u8]>) -> Self {
+        Self {
+            key,
+            link,
+            other: None,
+            accepted: None,
+            ours_accepted: None,
+            parts_at: None,
+            started: false,
+            theirs,
+            their_block,
+            apart: false,
+            found: None,
+            own: Vec::new(),
+            rows: Vec::new(),
+            ids: BTreeSet::new(),
+            events: 0,
+            cut: None,
+        }
+    }
 }
 
 impl SyncEngine {
@@ -59,21 +89,9 @@ impl SyncEngine {
         (theirs, their_block): Branch,
         other: Option<Branch>,
     ) {
-        self.job = Some(Job::Divergence(Divergence {
-            key,
-            link,
-            other,
-            started: false,
-            theirs,
-            their_block,
-            next: None,
-            apart: false,
-            found: None,
-            own: Vec::new(),
-            ids: BTreeSet::new(),
-            events: 0,
-            cut: None,
-        }));
+        let accepted = self.accepted_branch(key);
+        let divergence = Divergence { other, accepted, ..Divergence::new(key, link, theirs, their_block) };
+        self.job = Some(Job::Divergence(divergence));
     }
 
     /// Starts reading once everything is on disk.
@@ -84,7 +102,8 @@ impl SyncEngine {
         }
         divergence.started = true;
         let key = divergence.key;
-        let seq = divergence.theirs.first().map_or(1, |commit| commit.header.seq);
+        let first = divergence.theirs.first().map(|commit| commit.header.seq);
+        let seq = first.or(divergence.parts_at).unwrap_or(1);
         let read =
             Read::Floor { table: Table::Blocks, from: layout::log_prefix(key), key: layout::block_row(key, seq) };
         self.read(read, Wanted::Divergence);
@@ -100,23 +119,32 @@ impl SyncEngine {
             let Ok(commits) = decode_block(block, vault) else { break };
             last = commits.last().map(|commit| commit.header.seq);
             let (mut from, mut before) = (None, Vec::new());
+            let header_first = commits.first().map_or(0, |commit| commit.header.seq);
             for commit in commits {
-                let seq = commit.header.seq;
+                let (seq, hash) = (commit.header.seq, commit.hash);
+                if let Some((at, accepted)) = divergence.accepted
+                    && at == seq
+                {
+                    divergence.ours_accepted = Some(hash == accepted);
+                }
                 if divergence.found.is_none() {
                     let other = divergence.theirs.iter().find(|other| other.header.seq == seq);
-                    match other {
-                        Some(other) if other.hash != commit.hash && other.header.prev == commit.header.prev => {
-                            let common = Tip { seq: seq - 1, hash: commit.header.prev };
-                            let Ok(suffix) = cut_suffix(block, vault, seq - 1) else { break };
-                            divergence.found = Some((common, suffix.into()));
-                            from = Some(seq);
-                        }
-                        other => {
-                            divergence.apart |= other.is_some_and(|other| other.hash != commit.hash);
-                            before.push(commit);
-                            continue;
-                        }
+                    let parts = match other {
+                        Some(other) => other.hash != hash && other.header.prev == commit.header.prev,
+                        None => divergence.parts_at == Some(seq) && divergence.accepted != Some((seq, hash)),
+                    };
+                    if !parts {
+                        divergence.apart |= other.is_some_and(|other| other.hash != hash);
+                        before.push(commit);
+                        continue;
                     }
+                    let common = Tip { seq: seq - 1, hash: commit.header.prev };
+                    let Ok(suffix) = cut_suffix(block, vault, seq - 1) else { break };
+                    divergence.found = Some((common, suffix.into()));
+                    divergence.rows.push(seq);
+                    from = Some(seq);
+                } else if from.is_none() && divergence.rows.last().is_none_or(|row| *row < header_first) {
+                    divergence.rows.push(header_first);
                 }
                 divergence.events += commit.events.len() as u64;
                 divergence.ids.extend(commit.events.iter().map(|event| event.entity));
@@ -130,15 +158,16 @@ impl SyncEngine {
                 divergence.own.push(if from.is_some() && common.seq > 0 { suffix.to_vec() } else { block.clone() });
             }
         }
-        let over = divergence.theirs.last().map_or(0, |commit| commit.header.seq);
-        let end = match last {
-            None => true,
-            Some(last) => {
-                last >= tip || (divergence.found.is_none() && last >= over) || (divergence.found.is_some() && !own)
-            }
-        };
+        let over = divergence.theirs.last().map(|commit| commit.header.seq).or(divergence.parts_at).unwrap_or(0);
+        let end = last.is_none_or(|last| {
+            let read = match &divergence.found {
+                None => last >= over,
+                // What may be taken back is read to its end.
+                Some((common, _)) => !own && divergence.accepted.is_none_or(|(seq, _)| seq <= common.seq),
+            };
+            last >= tip || read
+        });
         if !end && let Some(last) = last {
-            divergence.next = Some(last + 1);
             let read = Read::Range {
                 table: Table::Blocks,
                 from: layout::block_row(key, last + 1),
@@ -167,6 +196,14 @@ impl SyncEngine {
 
     fn settle_divergence(&mut self, divergence: Divergence) -> Result<()> {
         let key = divergence.key;
+        if divergence.ours_accepted == Some(true) {
+            return self.stays_on_branch(key);
+        }
+        if let (Some((common, _)), Some((seq, hash))) = (&divergence.found, divergence.accepted)
+            && seq > common.seq
+        {
+            return self.leave_branch(divergence, seq, hash);
+        }
         let Some((common, ours)) = divergence.found else {
             // This branch is ours; or the chains meet further on, and the peer goes on sending.
             if let (Some(other), false) = (divergence.other, divergence.apart) {
@@ -190,7 +227,7 @@ impl SyncEngine {
             again.push(theirs.to_vec());
             self.establish_fork(key, common, &ours, &theirs, None, &mut arrived);
         } else {
-            self.adopt(key, common, divergence.events, divergence.cut, &again, &mut arrived)?;
+            self.adopt(key, common, divergence.events, divergence.cut, &divergence.rows, &mut arrived)?;
             self.resume_after(divergence.link, key, common);
         }
         arrived.stale.add_ids(key.ty, divergence.ids);
@@ -199,45 +236,6 @@ impl SyncEngine {
         self.finish_arrival(arrived);
         self.sessions.values_mut().for_each(|session| session.ask_again = true);
         Ok(())
-    }
-
-    /// Drops this device's branch of so many events, which nobody else can have; the peer's is taken in its place.
-    fn adopt(
-        &mut self,
-        key: LogKey,
-        common: Tip,
-        events: u64,
-        cut: Option<(u64, Vec<Commit>)>,
-        branch: &[Vec<u8>],
-        arrived: &mut Arrived,
-    ) -> Result<()> {
-        let Some(log) = self.logs.get_mut(&key) else { return Ok(()) };
-        let waiting_bytes = if log.validity.is_valid(common.seq) { 0 } else { log.waiting_bytes };
-        log.roll_back(common, Left { events: log.events.saturating_sub(events), waiting_bytes });
-        log.applied = common.seq;
-        for block in branch {
-            arrived.batch.delete(Table::Blocks, layout::block_row(key, decode_header(block)?.first_seq));
-        }
-        if let Some((first, mut before)) = cut {
-            // The start of the block that was cut ends in a commit of ours: signed again.
-            if let Some(last) = before.last_mut() {
-                last.signature = Some(self.config.keypair.sign_commit(&last.hash));
-            }
-            arrived.batch.put(Table::Blocks, layout::block_row(key, first), encode_block(&before)?);
-        }
-        self.recent.forget(key);
-        self.digests.remove(&key.ty);
-        arrived.touch(key);
-        Ok(())
-    }
-
-    /// The peer goes on after the last common commit. What it has sent beyond that follows nothing any more.
-    fn resume_after(&mut self, link: Option<LinkId>, key: LogKey, common: Tip) {
-        let (Some(link), Some(log)) = (link, self.logs.get(&key)) else { return };
-        if let Some(session) = self.sessions.get_mut(&link) {
-            session.cut_off.ask_again(&log.name);
-        }
-        self.ask_to_resume(link, key, common.seq, common.hash);
     }
 
     /// Keeps a proof; from the first divergent commit on, the log counts nowhere.
@@ -317,10 +315,15 @@ impl SyncEngine {
         let name = a.header.log.clone();
         let log = self.log_mut(&name);
         let (key, tip) = (log.key, log.tip);
+        let settled = self.accepted_branch(key).is_some_and(|(seq, _)| seq > common.seq);
         if let Some(link) = from
             && let Some(session) = self.sessions.get_mut(&link)
         {
             session.theirs.entry(name.clone()).or_insert(Held::FORKED).cut_at_fork(common.seq, common.hash);
+        }
+        if settled {
+            self.unsettled.insert(key);
+            return Ok(());
         }
         if self.logs.get(&key).is_some_and(|log| log.fork.is_some_and(|fork| fork.seq <= common.seq)) {
             return Ok(());

@@ -100,7 +100,15 @@ impl SyncEngine {
                 }
             }
             MemberChange::Accept(peer) => {
-                for range in self.beyond_cuts(&peer)? {
+                let branches = self.branches_of(&peer);
+                let ranges = self.beyond_cuts(&peer);
+                if branches.is_empty() {
+                    ranges.as_ref().map_err(Clone::clone)?;
+                }
+                for branch in branches {
+                    self.sign(branch, &mut arrived)?;
+                }
+                for range in ranges.unwrap_or_default() {
                     self.sign(Body::AcceptRange(range), &mut arrived)?;
                 }
             }
@@ -207,13 +215,28 @@ impl SyncEngine {
             .collect()
     }
 
+    /// The branches that are held here of a removed device's forked logs. One that is a member makes its commits again,
+    /// those of all branches.
+    fn branches_of(&self, peer: &PeerId) -> Vec<Body> {
+        if self.is_member(peer) {
+            return Vec::new();
+        }
+        (self.logs.values())
+            .filter(|log| log.name.id.author == *peer && log.fork.is_some_and(|fork| fork.seq < log.tip.seq))
+            .map(|log| Body::AcceptBranch { log: log.name.clone(), seq: log.tip.seq, hash: log.tip.hash })
+            .collect()
+    }
+
     /// What of a device's logs does not count for it lies beyond a cut.
     fn beyond_cuts(&self, peer: &PeerId) -> Result<Vec<LogRange>> {
         self.vault()?;
         let ranges: Vec<LogRange> = (self.logs.values())
-            .filter(|log| log.name.id.author == *peer && log.fork.is_none())
+            .filter(|log| log.name.id.author == *peer && (log.fork.is_none() || !self.is_member(peer)))
             .filter_map(|log| {
-                let beyond = log.validity.refused.iter().find(|(_, why)| *why == Refusal::BeyondCut);
+                let vault = self.vault.as_ref()?;
+                // As it counts once its branch is accepted.
+                let validity = Log { fork: None, ..log.clone() }.evaluate(&vault.membership, |_| false);
+                let beyond = validity.refused.iter().find(|(_, why)| *why == Refusal::BeyondCut);
                 let from = beyond.map(|(range, _)| range.start)?;
                 Some(LogRange { log: log.name.clone(), from, to: log.tip.seq, hash: log.tip.hash })
             })

@@ -8,6 +8,7 @@ mod access;
 mod again;
 mod audit;
 mod backup;
+mod branches;
 mod calls;
 mod checkpoint;
 mod clocks;
@@ -209,6 +210,8 @@ pub struct SyncEngine {
     /// The next checkpoint saves a refold that has ended.
     refolded: bool,
     compares: BTreeMap<LogKey, compare::Compare>,
+    /// Logs of which an Admin has accepted a branch, and whose chain is to be looked at.
+    unsettled: BTreeSet<LogKey>,
     /// A copy's original is on its way to the disk, and not compared with it yet.
     unmatched: bool,
     /// Logs with a stored block that does not read back, and the first commit that is missing for it.
@@ -288,6 +291,7 @@ impl SyncEngine {
             stale_on_disk: refold::Stale::default(),
             refolded: false,
             compares: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
             unmatched: false,
             damaged: BTreeMap::new(),
             again: Vec::new(),
@@ -409,6 +413,7 @@ impl SyncEngine {
         if self.job.is_none() && !self.refold_next.is_empty() {
             self.start_refold(refold::Stale::default());
         }
+        self.settle_branches();
         self.divergence_start();
         self.refold_start();
         self.mending_start();

@@ -162,6 +162,7 @@ impl SyncEngine {
         }
         if last.is_none() && step == Step::Peers {
             self.validities_at_open();
+            self.look_at_branches();
         }
         if last.is_none() && step == Step::Audit {
             self.audit.opened();

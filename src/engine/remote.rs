@@ -164,6 +164,15 @@ impl SyncEngine {
         }
         let commits = decode_block(&block, vault_id)?;
         verify_block(&commits)?;
+        if let Some((seq, hash)) = self.accepted_branch(key)
+            && commits.iter().any(|commit| commit.header.seq == seq && commit.hash != hash)
+        {
+            // Of a branch that was not accepted; the peer has yet to leave it.
+            if self.compares.get(&key).is_some_and(|compare| compare.link == link) {
+                self.end_compare(key);
+            }
+            return Ok(());
+        }
         if header.first_seq == tip.seq + 1 && header.prev == tip.hash {
             self.end_compare(key);
             if live && let Some(last) = commits.last() {
@@ -295,6 +304,7 @@ impl SyncEngine {
             self.learn_key(arrived);
         }
         self.revalidate(arrived);
+        self.look_at_branches();
     }
 
     pub(super) fn new_epoch(&mut self, batch: &mut WriteBatch) {

@@ -1,6 +1,7 @@
 //! The engine by itself: a few devices in one test, each with a store in memory, and frames that go where the test says.
 
 mod audit;
+mod branches;
 mod first_vault;
 mod pairing;
 mod reading;

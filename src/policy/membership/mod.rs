@@ -16,6 +16,7 @@
 //!
 //! Which commits count in the end is for `writing` and [`super::valid`] to say.
 
+mod branches;
 mod keys;
 mod make;
 mod rights;
@@ -34,7 +35,7 @@ use super::op_set::OpSet;
 use super::view::View;
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::limits::MAX_HEADS;
-use crate::types::{EntityType, Hash, PeerId, VaultId};
+use crate::types::{EntityType, Hash, LogName, PeerId, VaultId};
 use standing::Scope;
 use voids::Voids;
 
@@ -106,6 +107,8 @@ struct Lists {
     keys: Vec<usize>,
     accepts: Vec<usize>,
     raises: Vec<usize>,
+    /// `AcceptBranch`es by log.
+    branches: HashMap<LogName, Vec<usize>>,
 }
 
 /// The membership operations of one vault. Debug output shows no operation, and so no secret.
@@ -264,7 +267,8 @@ impl Membership {
                 Some(&mut about.accepted)
             }
             Body::RaiseCut(_) => Some(&mut self.lists.raises),
-            Body::AcceptBranch { .. } | Body::RootVoid(_) | Body::Unknown { .. } => None,
+            Body::AcceptBranch { log, .. } => Some(self.lists.branches.entry(log.clone()).or_default()),
+            Body::RootVoid(_) | Body::Unknown { .. } => None,
         };
         let covers = list.is_some_and(|list| {
             let nodes = &self.nodes;
