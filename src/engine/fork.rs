@@ -335,6 +335,8 @@ impl SyncEngine {
                 log.published = tip.seq;
             }
             if self.job.is_none() {
+                // The commits that differ, and no more: what follows them may part from ours too, later.
+                let [one, two] = [one, two].map(|branch| branch.into_iter().take(1).collect());
                 self.start_divergence(from, key, (one, first.into()), Some((two, second.into())));
             }
             return Ok(());

@@ -173,7 +173,8 @@ pub enum Command {
     },
     /// Leave the vault. What this device has written stays.
     Leave,
-    /// On an Admin device: make count what a removed or demoted device wrote before it knew.
+    /// On an Admin device: make count what a removed or demoted device wrote before it knew, and of a removed one's
+    /// forked logs the branches held here (others of these are dropped).
     Accept {
         /// The device.
         #[arg(value_name = "PEERID", value_parser = word::<PeerId>)]

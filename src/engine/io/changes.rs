@@ -45,7 +45,8 @@ pub enum MemberChange {
     Leave,
     /// Ask the Admins to accept what is held of a device beyond its cut.
     AskToAccept(PeerId),
-    /// Accept what is held of a device beyond its cut: it counts again.
+    /// Accept what is held of a device beyond its cut: it counts again. Of a device that is no member any more, accept also
+    /// the branches that are held here of its forked logs; other branches of these are dropped everywhere.
     Accept(PeerId),
     /// Make this device an Admin by the vault's recovery key.
     Recover(RecoveryKey),

@@ -1,9 +1,13 @@
 //! A log with branches whose author is gone: an Admin accepts one of them.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::revoking::{change, digest, shows};
 use super::*;
 use crate::engine::MemberChange;
 use crate::error::ErrorCode;
+use crate::store::MemoryStore;
 use crate::test;
 
 /// An Admin and others; one of them wrote in three ways after its disk was copied, and each way reached another device.
@@ -21,8 +25,9 @@ fn admitted(admin: &mut Device, seed: u8) -> Device {
 }
 
 /// Starts again, so that what is on the disk may have gone anywhere, and syncs.
-fn hand_over(author: Device, to: &mut Device, link: u64) {
-    let mut author = Device::open(2, Tuning::default(), author.disk);
+fn hand_over(author: Device, to: &mut Device, link: u8) {
+    let mut author = Device::open_by_chance(2, 100 + link, Tuning::default(), author.disk);
+    let link = u64::from(link);
     connect(&mut author, to, LinkId(link));
     to.take(Input::LinkDown(LinkId(link)));
 }
@@ -128,4 +133,119 @@ fn of_branches_that_two_admins_accept_apart_all_end_with_the_same() {
     connect(&mut c, &mut b, LinkId(12));
     talk(&mut admin, &mut b);
     assert_eq!([digest(&mut c), digest(&mut b)], [digest(&mut admin), digest(&mut admin)]);
+}
+
+/// What happens before the author is removed, and after.
+#[derive(Clone, Debug)]
+struct Story {
+    /// Commits of the log that all branches share.
+    shared: u8,
+    /// How many of those a branch goes on from, and how many commits it has of its own.
+    branches: Vec<(u8, u8)>,
+    /// Which branch, with how many of its own commits, reaches which device.
+    told: Vec<(usize, u8, usize)>,
+    /// Who meets whom while the author is a member.
+    before: Vec<(usize, usize)>,
+    /// Whether a second Admin accepts what it holds, not knowing of the first.
+    twice: bool,
+    /// Who meets whom after.
+    after: Vec<(usize, usize)>,
+}
+
+const DEVICES: usize = 4;
+
+fn story() -> impl Strategy<Value = Story> {
+    let meetings = |max| vec((0..DEVICES, 0..DEVICES), 0..max);
+    let branches = vec((0_u8..5, 1_u8..6), 2..4);
+    (1_u8..5, branches, vec((0..3_usize, 0_u8..6, 0..DEVICES), 1..8), meetings(4), any::<bool>(), meetings(8)).prop_map(
+        |(shared, branches, told, before, twice, after)| Story { shared, branches, told, before, twice, after },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(target_arch = "wasm32") { 8 } else { 96 }, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_of_which_branch_is_held_where_all_end_with_the_accepted_one(story in story()) {
+        let tuning = || Tuning { merge_blocks: 3, ..Tuning::default() };
+        let mut admin = Device::new(1, tuning());
+        admin.init(PolicyKind::Personal);
+        let mut author = Device::new(2, tuning());
+        admin.admit(&mut author, SyncRole::Member);
+        let mut devices = vec![admin];
+        for seed in 3..3 + DEVICES as u8 - 1 {
+            let mut device = Device::new(seed, tuning());
+            let role = if seed == 3 { SyncRole::Admin } else { SyncRole::Member };
+            devices[0].admit(&mut device, role);
+            devices.push(device);
+        }
+        // The author's disk after each commit that all branches share, and those of its branches.
+        let mut disks = vec![author.disk.clone()];
+        for number in 0..story.shared {
+            author.write("note", id(number), "shared");
+            disks.push(author.disk.clone());
+        }
+        let of_branch: Vec<Vec<MemoryStore>> = story.branches.iter().enumerate().map(|(branch, (from, own))| {
+            let from = usize::from((*from).min(story.shared));
+            let mut author = Device::open_by_chance(2, 200 + branch as u8, tuning(), disks[from].clone());
+            let mut states = vec![author.disk.clone()];
+            for number in 0..*own {
+                author.write("note", id(20 + 10 * branch as u8 + number), "of a branch");
+                states.push(author.disk.clone());
+            }
+            states
+        }).collect();
+        let mut link = 0;
+        for (branch, upto, to) in &story.told {
+            let Some(states) = of_branch.get(*branch) else { continue };
+            let disk = states[usize::from(*upto).min(states.len() - 1)].clone();
+            link += 1;
+            let mut author = Device::open_by_chance(2, 100 + link as u8, tuning(), disk);
+            connect(&mut author, &mut devices[*to], LinkId(link));
+            devices[*to].take(Input::LinkDown(LinkId(link)));
+        }
+        let mut meet = |devices: &mut Vec<Device>, one: usize, other: usize| {
+            let (low, high) = (one.min(other), one.max(other));
+            if low < high {
+                link += 1;
+                let (first, second) = devices.split_at_mut(high);
+                connect(&mut first[low], &mut second[0], LinkId(link));
+                // Others' commits are passed on after a moment.
+                for _ in 0..4 {
+                    for device in [&mut first[low], &mut second[0]] {
+                        device.now += 300_000;
+                        device.take(Input::Tick);
+                    }
+                    talk(&mut first[low], &mut second[0]);
+                }
+                first[low].take(Input::LinkDown(LinkId(link)));
+                second[0].take(Input::LinkDown(LinkId(link)));
+            }
+        };
+        for (one, other) in &story.before {
+            meet(&mut devices, *one, *other);
+        }
+        change(&mut devices[0], MemberChange::Remove(author.me));
+        meet(&mut devices, 0, 1);
+        let accepted = (0..=usize::from(story.twice))
+            .filter(|admin| devices[*admin].call(Call::Change(MemberChange::Accept(author.me))).is_ok())
+            .count();
+        for (one, other) in &story.after {
+            meet(&mut devices, *one, *other);
+        }
+        for _ in 0..3 {
+            for one in 0..DEVICES {
+                for other in 0..one {
+                    meet(&mut devices, one, other);
+                }
+            }
+        }
+        let digests: Vec<Reply> = devices.iter_mut().map(digest).collect();
+        prop_assert!(digests.iter().all(|digest| *digest == digests[0]), "{} accepted", accepted);
+        // A start changes nothing.
+        for (seed, device) in [1, 3, 4, 5].into_iter().zip(devices) {
+            let mut again = Device::open(seed, tuning(), device.disk);
+            prop_assert_eq!(&digest(&mut again), &digests[0]);
+        }
+    }
 }
