@@ -27,7 +27,7 @@ const ERRORS = {
 /** Why no device was connected. */
 const UNPAIRED = {
   code_mismatch: "That is not the code that the other device shows. Look again: a new one may have taken its place.",
-  code_expired: "That code has run out, or has a slip in its first four digits. Type the one that the other device shows now.",
+  code_expired: "That code has run out or was replaced, or has a slip in its first four digits. Type the one that the other device shows now.",
   code_burned: "That code was used already, or typed wrongly three times. The other device shows a new one; type that.",
   pairing_locked: "The other device takes no codes any more, as too many were typed wrongly. “Show a code” there tells how to unlock it.",
   timeout: "It took too long: both have to say within two minutes that the words match. Start again.",
@@ -38,8 +38,8 @@ const UNPAIRED = {
   paused: "“Work offline” is switched on. Switch it off, then start again.",
 };
 
-/** The same for this side: `shows` the code, said no itself (`isOwn`), had `compared` the words. */
-export function pairingWords(error, { shows = false, isOwn = false, compared = false } = {}) {
+/** The same for this side: `shows` the code, said no itself (`isOwn`), had `compared` the words, has a link (`isLink`). */
+export function pairingWords(error, { shows = false, isOwn = false, compared = false, isLink = false } = {}) {
   switch (error.code) {
     case "rejected":
       return isOwn ? "Nothing was shared. If the words differ, somebody may be in between: start again, and compare once more."
@@ -61,6 +61,7 @@ export function pairingWords(error, { shows = false, isOwn = false, compared = f
       break;
     case "code_expired":
       if (shows) return "Codes were shown for a quarter of an hour, and nobody has typed one. Nothing is shown any more.";
+      if (isLink) return "That link has run out: it is good for two minutes. Copy the one that the other device shows now.";
   }
   return UNPAIRED[error.code] ?? errorWords(error);
 }

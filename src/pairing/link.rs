@@ -244,7 +244,9 @@ mod tests {
 
     #[test]
     fn pages_without_a_link_and_links_that_are_not_in_order_are_refused_in_bounded_time() {
-        for text in ["", "482 951", "https://notes.example/", "https://notes.example/#pair=482951", "#", "#pair=", "ä#ö"] {
+        for text in
+            ["", "482 951", "https://notes.example/", "https://notes.example/#pair=482951", "#", "#pair=", "ä#ö"]
+        {
             assert!(PairingLink::find(text).is_none(), "{text}");
         }
         let uri = link(&[]).uri();

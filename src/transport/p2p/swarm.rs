@@ -714,9 +714,10 @@ fn not_found(refused: bool, answered: bool) -> Result<Option<PeerId>> {
             "too many codes were looked up at the relay just now; wait a minute, then type the code that is shown then",
         )),
         (false, true) => Ok(None),
-        (false, false) => {
-            Err(Error::new(ErrorCode::Unreachable, "the relay did not answer; check that it can be reached, and try again"))
-        }
+        (false, false) => Err(Error::new(
+            ErrorCode::Unreachable,
+            "the relay did not answer; check that it can be reached, and try again",
+        )),
     }
 }
 
