@@ -220,6 +220,24 @@ for (const name of Object.keys(BROWSERS)) {
       quiet(host, guest);
     });
 
+    await test.test("a relay that is asked for too many numbers makes its user wait, and says so", async test => {
+      const { open } = await stage(test);
+      const guest = await open(await browser.newContext());
+      const tries = async () => {
+        await guest.button("Type a code").waitFor();
+        return guest.dialog.locator("#pair-says").textContent();
+      };
+      await guest.type("1000-123456");
+      let outcome = await tries();
+      for (let n = 0; n < 12 && /^That code has run out or was replaced/.test(outcome); n += 1) {
+        await guest.button("Type a code").click();
+        await guest.retype("1000-123456");
+        outcome = await tries();
+      }
+      assert.match(outcome, /^Too many codes were looked up at the relay just now; wait a minute/);
+      quiet(guest);
+    });
+
     await test.test("fifteen wrong codes lock it, until its user unlocks it", async test => {
       const { host, guest } = await strangers(test);
       // Links with another secret: a relay looks up few numbers a minute for one device.
