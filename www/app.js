@@ -9,7 +9,8 @@ import { inviteDialog } from "./invite.js";
 import { pairingDialog, takeLink } from "./pairing.js";
 import { showTimeline } from "./timeline.js";
 import { flush } from "./typing.js";
-import { forgetKept, keepUnsaved, restoreUnsaved } from "./unsaved.js";
+import { onRights, watchRights } from "./rights.js";
+import { forgetKept, keepRefused, keepUnsaved, restoreUnsaved, watchRefused } from "./unsaved.js";
 import { showWelcome } from "./welcome.js";
 import { syncWords, storageWords } from "./words.js";
 
@@ -67,7 +68,9 @@ function showStatus(store) {
 /** Tells what goes wrong with the store itself: no room on the disk, a deleted database. */
 async function showFailures(store) {
   for await (const event of store.events({ history: 16 })) {
-    if (event.type === "syncError" && event.peer === store.device.id) problem(event.error);
+    if (event.type !== "syncError" || event.peer !== store.device.id) continue;
+    if (["policy_denied", "not_trusted"].includes(event.error.code)) keepRefused();
+    problem(event.error);
   }
 }
 
@@ -123,6 +126,8 @@ async function start() {
   const isAlone = new URLSearchParams(location.search).has("alone");
   const { relays, invite } = await settings();
   const store = await open({ name: "notes-board", schema: app, deviceName: deviceName(), relays });
+  watchRights(store);
+  watchRefused(store);
   showStatus(store);
   void showFailures(store);
   showBoard(store);
@@ -130,12 +135,18 @@ async function start() {
   inviteDialog(store);
   const pairing = pairingDialog(store, { hasRelay: relays.length > 0 });
   showTimeline(store);
-  for (const id of ["add", "offline", "show-code", "type-code", "connect", "save-copy"]) $(id).disabled = false;
+  for (const id of ["offline", "type-code", "connect", "save-copy"]) $(id).disabled = false;
   $("save-copy").onclick = () => attempt(() => saveCopy(store));
   keepWhatIsTyped(store, pairing);
   // A page that the browser had put aside comes back with its store closed.
   window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   await attempt(() => restoreUnsaved(store));
+  let before = "write";
+  onRights((right) => {
+    if (right !== "write") keepRefused();
+    else if (before !== "write") attempt(() => restoreUnsaved(store), { background: true });
+    before = right;
+  });
   if (invite && !isAlone) await attempt(() => joinDemo(store, invite));
   showWelcome(store, pairing);
   if (link) pairing.join(link);

@@ -2,6 +2,7 @@
 
 import { $, el, toast } from "./dom.js";
 import { edit } from "./editor.js";
+import { mayWrite, onRights } from "./rights.js";
 import { change } from "./typing.js";
 
 /** How far apart the places of new notes are. */
@@ -49,16 +50,17 @@ export function showBoard(store) {
       node.classList.add("dragging");
     });
     node.addEventListener("dragend", () => node.classList.remove("dragging"));
-    node.addEventListener("dragover", (event) => { event.preventDefault(); node.classList.add("over"); });
+    node.addEventListener("dragover", (event) => { if (!mayWrite()) return; event.preventDefault(); node.classList.add("over"); });
     node.addEventListener("dragleave", () => node.classList.remove("over"));
     node.addEventListener("drop", (event) => {
       event.preventDefault();
       node.classList.remove("over");
       const dragged = event.dataTransfer.getData("text/plain");
-      if (dragged !== note.id && cards.has(dragged)) putBefore(dragged, note.id);
+      if (mayWrite() && dragged !== note.id && cards.has(dragged)) putBefore(dragged, note.id);
     });
     card.stop = note.text.subscribe((text) => { node.querySelector(".text").textContent = text.slice(0, 400); });
     cards.set(note.id, card);
+    lock(card);
     return card;
   };
 
@@ -83,6 +85,10 @@ export function showBoard(store) {
     cards.get(id)?.node.querySelector(by < 0 ? ".earlier" : ".later").focus();
   };
 
+  onRights(() => {
+    $("add").disabled = !mayWrite();
+    for (const card of cards.values()) lock(card);
+  });
   $("search").addEventListener("input", draw);
   $("show-done").addEventListener("change", draw);
   $("add").onclick = () => change(() => {
@@ -91,7 +97,7 @@ export function showBoard(store) {
   });
   $("board").addEventListener("note-deleted", (event) => {
     const { id, title } = event.detail;
-    toast(`“${title || "Untitled"}” is deleted.`, "Undo", () => change(() => notes.restore(id)));
+    toast(`“${title || "Untitled"}” is deleted.`, "Undo", () => mayWrite() && change(() => notes.restore(id)));
   });
   all.subscribe((now) => { rows = now; draw(); });
   // Before that nobody knows whether there are none.
@@ -100,6 +106,13 @@ export function showBoard(store) {
     isHere = true;
     draw();
   })();
+}
+
+/** A card that may not be changed can be opened and read. */
+function lock({ node }) {
+  node.draggable = mayWrite();
+  node.querySelector(".done").disabled = !mayWrite();
+  node.querySelector(".move").hidden = !mayWrite();
 }
 
 function matches(note, wanted) {

@@ -1,8 +1,9 @@
-// The devices panel, and the dialogs that name a device and remove one.
+// The devices panel, and the dialogs that name a device, give it another role, and remove it.
 
 import { $, el, attempt, toast } from "./dom.js";
+import { onRights, setShutOut } from "./rights.js";
 import { change, flush } from "./typing.js";
-import { deviceWords, linkWords, reasonWords, refusalWords, roleWords, shortId } from "./words.js";
+import { deviceWords, linkWords, reasonWords, refusalWords, roleName, roleWords, shortId } from "./words.js";
 
 export function showDevices(store) {
   const own = store.device;
@@ -22,6 +23,7 @@ export function showDevices(store) {
       const line = lineOf(peer.id, true);
       fill(line, deviceWords(peer), tone, `${roleWords(peer.role, true)}${linkWords(peer)}`);
       line.querySelector(".remove").hidden = peer.role === null || role === "removed";
+      line.querySelector(".role").hidden = peer.role === null || role !== "admin";
     }
     const wanted = [own, ...peers].map(({ id }) => lines.get(id));
     if (wanted.some((line, at) => line !== $("devices").children[at]) || wanted.length !== $("devices").children.length) {
@@ -35,6 +37,7 @@ export function showDevices(store) {
     if (isOther) {
       line.append(el("span", { className: "acts" },
         el("button", { className: "plain rename", onclick: () => rename(store, id) }, "Rename"),
+        el("button", { className: "plain role", onclick: () => changeRole(store, id) }, "Role"),
         el("button", { className: "plain danger remove", onclick: () => remove(store, id) }, "Remove")));
     }
     lines.set(id, line);
@@ -44,8 +47,6 @@ export function showDevices(store) {
   // "Last seen 3 minutes ago" grows old by itself.
   setInterval(draw, 30_000);
 
-  let isShutOut = false;
-  const showGone = () => { $("gone").hidden = !isShutOut && store.status.current.role !== "removed"; };
   let asking = false;
   const explain = async () => {
     if (asking) return;
@@ -54,8 +55,7 @@ export function showDevices(store) {
       const entries = await store.explain();
       // One that was away when it was removed hears it from the others only, each of which turns it away.
       const members = store.peers.current.filter((peer) => peer.role !== null);
-      isShutOut = members.length > 0 && members.every(({ id }) => entries.some(({ peer, reason }) => peer === id && reason === "not_trusted"));
-      showGone();
+      setShutOut(members.length > 0 && members.every(({ id }) => entries.some(({ peer, reason }) => peer === id && reason === "not_trusted")));
       const isAlone = store.peers.current.length === 0;
       $("behind").textContent = entries.length > 0 ? "Not in sync, and why:" : isAlone ? "" : "All your devices have the same.";
       $("reasons").hidden = entries.length === 0;
@@ -72,10 +72,13 @@ export function showDevices(store) {
   store.status.subscribe((status) => {
     if (status.role === role) return;
     role = status.role;
-    showGone();
-    // Only a member may write, or let others in.
-    for (const id of ["add", "show-code"]) $(id).disabled = role === "removed";
     draw();
+  });
+  onRights((right) => {
+    $("gone").hidden = right !== "removed";
+    $("reading").hidden = right !== "read";
+    // Only a member may let others in.
+    $("show-code").disabled = right !== "write";
   });
 }
 
@@ -110,6 +113,36 @@ function remove(store, id) {
     }
   };
   dialog.showModal();
+}
+
+/** Gives a device another role, once its user has read what that lets it do. */
+function changeRole(store, id) {
+  const peer = store.peers.current.find((one) => one.id === id);
+  if (!peer) return;
+  const [dialog, name] = [$("role-dialog"), deviceWords(peer)];
+  $("role-title").textContent = `What may “${name}” do?`;
+  $("role-says").textContent = "";
+  for (const radio of dialog.querySelectorAll("[name=new-role]")) radio.checked = radio.value === peer.role;
+  $("no-role").onclick = () => dialog.close();
+  $("save-role").onclick = async (event) => {
+    event.preventDefault();
+    const role = dialog.querySelector("[name=new-role]:checked").value;
+    $("save-role").disabled = true;
+    try {
+      flush();
+      if (role !== peer.role) {
+        await peer.setRole(role);
+        toast(`“${name}” is ${roleName(role)} now.`);
+      }
+      dialog.close();
+    } catch (error) {
+      $("role-says").textContent = refusalWords(error, store.status.current.role, "Its role was not changed");
+    } finally {
+      $("save-role").disabled = false;
+    }
+  };
+  dialog.showModal();
+  dialog.querySelector("[name=new-role]:checked")?.focus();
 }
 
 /** Names a device, for the devices of this browser only. */

@@ -3,8 +3,10 @@
 
 import { COLOURS } from "./model.js";
 import { $, el, attempt } from "./dom.js";
-import { bindText, change, flush, grouped } from "./typing.js";
-import { editing } from "./unsaved.js";
+import { onRights } from "./rights.js";
+import { bindText, change, drop, flush, grouped } from "./typing.js";
+import { editing, keepRefused, typed } from "./unsaved.js";
+import { lockedWords } from "./words.js";
 
 /** How long something may be unsaved before that is worth a word. */
 const UNSAVED_MS = 500;
@@ -20,12 +22,18 @@ export async function edit(store, id, { fresh = false } = {}) {
   const titles = [first.title];
 
   $("note-title").value = first.title;
-  $("note-title").oninput = grouped(() => {
+  const titleLater = grouped(() => {
     titles.push($("note-title").value);
     notes.update(id, { title: $("note-title").value });
   });
+  $("note-title").oninput = () => {
+    typed();
+    titleLater();
+  };
+  $("note-text").readOnly = false; // whether it is, is said below
   const [unbind, sides] = bindText(store, $("note-text"), first.text);
   stops.push(unbind);
+  $("note-text").oninput = typed;
   editing({ id, text: first.text, sides, title: () => $("note-title").value, titles });
   $("note-done").onchange = () => update({ done: $("note-done").checked });
   $("note-colours").replaceChildren(
@@ -56,12 +64,21 @@ export async function edit(store, id, { fresh = false } = {}) {
       return;
     }
     title = note.title;
-    if (document.activeElement !== $("note-title") && $("note-title").value !== note.title) $("note-title").value = note.title;
+    if ((document.activeElement !== $("note-title") || $("note-title").readOnly) && $("note-title").value !== note.title) $("note-title").value = note.title;
     $("note-done").checked = note.done;
     for (const input of $("note-colours").querySelectorAll("input")) input.checked = input.value === note.colour;
     showTags([...note.tags].sort(), (tag) => change(() => notes.remove(id, "tags", tag)));
   }));
   stops.push(watchSaved(store));
+  stops.push(onRights((right) => {
+    if (right !== "write") {
+      keepRefused();
+      drop();
+      $("note-title").value = title;
+      $("note-text").value = first.text.current;
+    }
+    lock(right);
+  }));
   dialog.onfocusout = flush;
   dialog.onclose = () => {
     flush();
@@ -69,6 +86,19 @@ export async function edit(store, id, { fresh = false } = {}) {
   };
   dialog.showModal();
   (fresh ? $("note-title") : $("note-text")).focus();
+}
+
+/** Makes all of the dialog readable only, or writable again; text can be selected either way. */
+function lock(right) {
+  const isLocked = right !== "write";
+  for (const id of ["note-title", "note-text", "note-tag"]) $(id).readOnly = isLocked;
+  const isFocused = document.activeElement;
+  for (const id of ["note-colour-set", "note-done", "add-tag", "note-delete"]) $(id).disabled = isLocked;
+  $("editor").classList.toggle("locked", isLocked);
+  $("note-locked").textContent = lockedWords(right);
+  $("note-locked").hidden = !isLocked;
+  // What is switched off has no focus any more: a reader of the screen goes on at the reason.
+  if (isLocked && $("editor").open && isFocused?.matches(":disabled, #note-tags button")) $("note-locked").focus();
 }
 
 /** Brings the tags into the list; when the one in focus goes, the next one or the field for a new one takes the focus. */
@@ -90,7 +120,8 @@ function watchSaved(store) {
     if ($("note-saved").textContent !== words) $("note-saved").textContent = words;
   };
   const stop = store.status.subscribe(({ unsaved }) => {
-    if (unsaved === 0) say("Saved on this device.");
+    if ($("editor").classList.contains("locked")) say("");
+    else if (unsaved === 0) say("Saved on this device.");
     else timer ??= setTimeout(say, UNSAVED_MS, "Saving …");
   });
   return () => {

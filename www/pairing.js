@@ -152,7 +152,7 @@ export function pairingDialog(store, { hasRelay }) {
     } catch (error) {
       if (!isCurrent()) return;
       if (error.code === "invalid") type(text, "That is no code. One looks like 4821-482951, and a link begins with privstack:");
-      else fail(error, false);
+      else fail(error, false, { isLink: /privstack/i.test(text) });
     }
   }
 

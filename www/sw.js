@@ -2,7 +2,7 @@
 
 const KEPT = "notes-board-3";
 const FILES = [
-  "./", "index.html", "style.css", "app.js", "model.js", "dom.js", "words.js", "board.js", "editor.js", "typing.js", "merge.js", "unsaved.js",
+  "./", "index.html", "style.css", "app.js", "model.js", "dom.js", "words.js", "board.js", "editor.js", "typing.js", "rights.js", "merge.js", "unsaved.js",
   "devices.js", "pairing.js", "invite.js", "welcome.js", "timeline.js", "history.js", "icon.svg", "manifest.webmanifest", "settings.json",
 ];
 

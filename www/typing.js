@@ -18,6 +18,7 @@ export function grouped(handOver) {
   };
   return () => {
     if (waiting.has(run)) return;
+    clearTimeout(timer); // of what was dropped
     waiting.add(run);
     timer = setTimeout(run, GROUP_MS);
   };
@@ -26,6 +27,11 @@ export function grouped(handOver) {
 /** Hands over all that was typed. */
 export function flush() {
   for (const run of [...waiting]) run();
+}
+
+/** Hands over nothing of what waits: the store would refuse it. */
+export function drop() {
+  waiting.clear();
 }
 
 export const isWaiting = () => waiting.size > 0;
@@ -45,7 +51,7 @@ export function change(work) {
   return attempt(work);
 }
 
-/** Keeps a text area and a shared text alike, with the caret where its user put it. Gives a function that ends it, and one for
+/** Keeps a text area and a shared text alike, with the caret where its user put it; one that is `readOnly` follows. Gives a function that ends it, and one for
  *  the text as it was last handed over and as it stands in the area. */
 export function bindText(store, area, text) {
   /** What the two had in common when they last met. */
@@ -56,6 +62,10 @@ export function bindText(store, area, text) {
 
   const meet = () => {
     if (meeting) return; // the text tells of what is written here
+    if (area.readOnly) {
+      base = text.current;
+      return show(area, base);
+    }
     // Letters that are still being put together belong to the keyboard.
     if (composing && document.visibilityState === "visible") return later();
     meeting = true;

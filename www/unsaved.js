@@ -1,6 +1,8 @@
 // A page that is closed has no time to save: what was typed a moment before lies in localStorage until the next visit.
 
 import { difference, merged } from "./merge.js";
+import { $, toast } from "./dom.js";
+import { mayWrite } from "./rights.js";
 import { flush, isWaiting, write } from "./typing.js";
 
 const PREFIX = "notes-board unsaved ";
@@ -11,9 +13,69 @@ let edited;
 /** The name under which something is kept now. */
 let kept;
 
+/** How long the store may take to say that it refused something, after that is no longer on its way to the disk. */
+const REFUSED_MS = 500;
+/** How long a page that has just been opened waits to hear what this device may do. */
+const ROLE_MS = 2_000;
+
 export function editing(note) {
   edited = note;
+  showKept();
 }
+
+/** Something was typed into the note that is edited. */
+export function typed() {
+  if (!edited) return;
+  const [base, mine] = edited.sides();
+  edited.base = edited.mine === undefined ? base : edited.base;
+  edited.mine = mine;
+  edited.typedTitle = edited.title();
+}
+
+/** Forgets what was typed as it is saved; the rest is what has to be kept where the store refuses it. */
+export function watchRefused(store) {
+  store.status.subscribe(({ unsaved }) => {
+    const note = edited;
+    if (!note || note.mine === undefined || unsaved > 0) return;
+    const [base, area] = note.sides();
+    if (area === note.mine && base !== area) {
+      note.base = base; // so far it is saved, and the rest waits
+      return;
+    }
+    // Where others' changes came in, or the own ones went, the next moment tells which.
+    const { mine, typedTitle } = note;
+    setTimeout(() => {
+      if (note.isRefused || isWaiting()) return;
+      if (note.mine === mine && note.typedTitle === typedTitle) note.mine = note.typedTitle = undefined;
+    }, area === mine ? 0 : REFUSED_MS);
+  });
+}
+
+/** Keeps what was typed last into the note that is edited, as the store takes nothing of this device any more. */
+export function keepRefused() {
+  if (edited && edited.mine !== undefined && !edited.isRefused) {
+    const { id, base, mine, typedTitle, titles } = edited;
+    edited.isRefused = true;
+    if (mine !== base || typedTitle !== titles[0]) {
+      const record = { id, title: typedTitle, titles, base, mine, isRefused: true };
+      try {
+        localStorage.setItem(`${PREFIX}${id} ${performance.timeOrigin} refused`, JSON.stringify(record));
+      } catch {
+        toast("What you typed last is not saved, and this browser has no room to keep it.");
+      }
+    }
+  }
+  showKept();
+}
+
+/** Says whether something is kept that the notes do not have. */
+function showKept() {
+  const refused = mayWrite() ? [] : keys().filter((key) => key.endsWith(" refused"));
+  $("kept").hidden = refused.length === 0;
+  $("note-kept").hidden = !refused.some((key) => key.includes(edited?.id));
+}
+
+const keys = () => Object.keys(localStorage).filter((name) => name.startsWith(PREFIX) && name !== kept).sort();
 
 /** Keeps what was typed and is not saved; at once, as the page may be about to go. */
 export function keepUnsaved(store) {
@@ -40,13 +102,20 @@ export function forgetKept() {
   kept = undefined;
 }
 
-/** Takes in what an earlier page has kept. */
+/** Takes in what was kept: by an earlier page, or as long as this device was not allowed to write. */
 export async function restoreUnsaved(store) {
+  if (keys().length > 0) await roleKnown(store);
+  showKept();
+  if (!mayWrite()) return;
   const notes = store.collection("note");
-  for (const key of Object.keys(localStorage).filter((name) => name.startsWith(PREFIX) && name !== kept).sort()) {
-    const { id, update, base, mine, title, titles } = JSON.parse(localStorage.getItem(key));
-    const note = await notes.get(id);
-    if (note) {
+  for (const key of keys()) {
+    const { id, update, base, mine, title, titles, isRefused } = JSON.parse(localStorage.getItem(key));
+    let note = await notes.get(id);
+    if (!note && isRefused) { // made by this device, and refused with what was typed into it; or deleted meanwhile
+      note = notes.create({ title, place: Date.now() });
+      write(store, note.text, [0, 0, mine]);
+      await store.settled();
+    } else if (note) {
       if (update) note.text.yjs.apply(Uint8Array.from(atob(update), (char) => char.charCodeAt(0)));
       else takeIn(store, note.text, base, mine);
       // Another title than those that this one followed on is somebody's newer one.
@@ -54,7 +123,22 @@ export async function restoreUnsaved(store) {
       await store.settled();
     }
     localStorage.removeItem(key);
+    if (isRefused) toast(`What you typed while this device could not write is in “${title || "Untitled"}” now.`);
   }
+  if (edited) edited.isRefused = false;
+}
+
+/** Resolves once it is known what this device may do, or there is no vault that says so. */
+function roleKnown(store) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(end, ROLE_MS);
+    const stop = store.status.subscribe(({ role }) => role !== null && setTimeout(end));
+    function end() {
+      clearTimeout(timer);
+      stop();
+      resolve();
+    }
+  });
 }
 
 function takeIn(store, text, base, mine) {

@@ -18,6 +18,7 @@ const ERRORS = {
   quota: "There is no room left on this device, and the newest changes are not saved. Make room on the disk, or save a copy; what you wrote stays on this page as long as it is open.",
   storage: "This browser has stopped keeping the notes: was its data for this page deleted? Save a copy before you close this page.",
   closed: "The notes are closed in this tab. Reload the page.",
+  policy_denied: "The vault's rules do not let this device change that.",
   not_trusted: "This device is not in the vault any more, so nothing can be changed here.",
   deleted: "This note was deleted meanwhile, maybe on another device.",
   insecure_context: "Browsers keep notes for secure pages only: open this page by https://, or from localhost.",
@@ -26,10 +27,9 @@ const ERRORS = {
 /** Why no device was connected. */
 const UNPAIRED = {
   code_mismatch: "That is not the code that the other device shows. Look again: a new one may have taken its place.",
-  code_expired: "That code has run out, or has a slip in its first four digits. Type the one that the other device shows now.",
+  code_expired: "That code has run out or was replaced, or has a slip in its first four digits. Type the one that the other device shows now.",
   code_burned: "That code was used already, or typed wrongly three times. The other device shows a new one; type that.",
   pairing_locked: "The other device takes no codes any more, as too many were typed wrongly. “Show a code” there tells how to unlock it.",
-  busy: "This device or the other one is connecting just now, maybe in another tab. End that first, or wait two minutes.",
   timeout: "It took too long: both have to say within two minutes that the words match. Start again.",
   unreachable: "The other device cannot be reached. Does it still show its code? Are both online, and do both use the same relay?",
   version: "The two run versions that do not fit. Update both (here: reload the page), then start again.",
@@ -38,8 +38,8 @@ const UNPAIRED = {
   paused: "“Work offline” is switched on. Switch it off, then start again.",
 };
 
-/** The same for this side: `shows` the code, said no itself (`isOwn`), had `compared` the words. */
-export function pairingWords(error, { shows = false, isOwn = false, compared = false } = {}) {
+/** The same for this side: `shows` the code, said no itself (`isOwn`), had `compared` the words, has a link (`isLink`). */
+export function pairingWords(error, { shows = false, isOwn = false, compared = false, isLink = false } = {}) {
   switch (error.code) {
     case "rejected":
       return isOwn ? "Nothing was shared. If the words differ, somebody may be in between: start again, and compare once more."
@@ -50,6 +50,8 @@ export function pairingWords(error, { shows = false, isOwn = false, compared = f
     case "pairing_locked":
       if (shows) return "Five codes were typed wrongly, three times each, within a quarter of an hour. Somebody may be guessing, so this device takes no codes any more. If it was you, unlock it.";
       break;
+    case "busy": // this device, the other one, or the relay: the engine's sentence says which
+      return sentence(error.message);
     case "unreachable":
       if (shows) return "The link to the other device broke. If it does not appear among your devices, start again.";
       break;
@@ -59,17 +61,28 @@ export function pairingWords(error, { shows = false, isOwn = false, compared = f
       break;
     case "code_expired":
       if (shows) return "Codes were shown for a quarter of an hour, and nobody has typed one. Nothing is shown any more.";
+      if (isLink) return "That link has run out: it is good for two minutes. Copy the one that the other device shows now.";
   }
   return UNPAIRED[error.code] ?? errorWords(error);
 }
 
-/** Why a device was not removed. */
-export function refusalWords(error, role) {
-  if (error.code !== "policy_denied") return `It was not removed: ${errorWords(error)}`;
-  return `It was not removed: only Admins may do that, and this device is ${role === "removed" ? "no member any more" : `a ${ROLES[role] ?? "Member"}`}. Remove it on an Admin device.`;
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
+
+/** Why a device was not removed, or has no other role. */
+export function refusalWords(error, role, what = "It was not removed") {
+  if (error.code !== "policy_denied") return `${what}: ${errorWords(error)}`;
+  return `${what}: only Admins may do that, and this device is ${role === "removed" ? "no member any more" : `a ${ROLES[role] ?? "Member"}`}. Do it on an Admin device.`;
 }
 
 const ROLES = { admin: "Admin", member: "Member", readOnly: "Read only" };
+
+export const roleName = (role) => (role === "readOnly" ? "“Read only”" : role === "admin" ? "an Admin" : "a Member");
+
+/** Why nothing can be changed here. */
+export function lockedWords(right) {
+  if (right === "removed") return "This device was removed from your vault, so this note can be read here, and not changed.";
+  return right === "read" ? "This device may only read, so this note cannot be changed here." : "";
+}
 
 /** A role, as a device's line ends (or begins) with it. */
 export function roleWords(role, begins = false) {

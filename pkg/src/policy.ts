@@ -116,9 +116,12 @@ export class PolicyOf extends LiveValue<Policy> implements PolicyControl {
 export function checkPolicy(policy: Policy): void {
   if (policy.kind === "personal") return;
   if (policy.kind !== "enterprise") throw invalid("a policy's `kind` is \"personal\" or \"enterprise\"");
-  const roles = [...policy.acls.flatMap(acl => acl.allowedRoles), ...Object.values(policy.roles)];
-  const unknown = roles.find(role => !ROLES.includes(role));
-  if (unknown !== undefined) throw invalid(`\`${unknown}\` is no role; roles are ${ROLES.join(", ")}`);
+  for (const role of [...policy.acls.flatMap(acl => acl.allowedRoles), ...Object.values(policy.roles)]) checkRole(role);
+}
+
+/** Throws where this is no role. */
+export function checkRole(role: SyncRole): void {
+  if (!ROLES.includes(role)) throw invalid(`\`${role}\` is no role; roles are ${ROLES.join(", ")}`);
 }
 
 function shown({ enterprise, members, acls }: PolicyInfo): Policy {

@@ -10,7 +10,7 @@ import { keep } from "./keep.js";
 import { asyncDispose, LiveCell } from "./live.js";
 import { load, type Module } from "./load.js";
 import { PairingOf } from "./pairing.js";
-import { checkPolicy, PolicyOf } from "./policy.js";
+import { checkPolicy, checkRole, PolicyOf } from "./policy.js";
 import { Relays } from "./relays.js";
 import { sealKey } from "./passphrase.js";
 import { onWake } from "./wake.js";
@@ -350,6 +350,11 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
         },
         revoke: async () => {
           await this.#engine.ask<void>("change", { remove: { peer: peer.id } });
+          this.stirred();
+        },
+        setRole: async (role: SyncRole) => {
+          checkRole(role);
+          await this.#engine.ask<void>("change", { role: { peer: peer.id, role } });
           this.stirred();
         },
       } satisfies Peer);

@@ -156,16 +156,16 @@ impl fmt::Debug for SyncCode {
 impl FromStr for SyncCode {
     type Err = Error;
 
-    /// Reads what a user typed or pasted. Forgives blanks, dashes, small letters and look-alikes (O for 0, I and L for
+    /// Reads what a user typed or pasted: a code, a link, or a page's address with the link in it. Forgives blanks, dashes, small letters and look-alikes (O for 0, I and L for
     /// 1); the error never repeats the text.
     fn from_str(text: &str) -> Result<Self> {
-        if text.trim_start().get(..10).is_some_and(|start| start.eq_ignore_ascii_case("privstack:")) {
-            return Ok(Self::from_link(PairingLink::parse(text.trim())?));
+        if let Some(link) = PairingLink::find(text) {
+            return link.map(Self::from_link);
         }
         let wrong = || {
             Error::invalid(
                 "this is no pairing code; one looks like 482 951, 4821-482951 or K7QM-2XPW, and a link starts with \
-                 privstack:",
+                 privstack: or has that after its #",
             )
         };
         let mut clean = Zeroizing::new(String::with_capacity(MAX_TYPED));

@@ -11,6 +11,11 @@ pub const MAX_LINK_BYTES: usize = 2_900;
 /// Addresses in a link at most; more are left out.
 pub const MAX_LINK_ADDRESSES: usize = 6;
 const MAX_ADDRESS_BYTES: usize = 256;
+/// Bytes of what is pasted at most: a page's address, and a link all of whose bytes are percent-encoded.
+const MAX_PASTED_BYTES: usize = 2_048 + 3 * MAX_LINK_BYTES;
+/// What stands before the link in the fragment of a page's address.
+const FRAGMENT: &str = "pair=";
+const SCHEME: &str = "privstack:";
 const START: &str = "privstack:pair?";
 const VERSION: &str = "1";
 
@@ -48,14 +53,38 @@ impl PairingLink {
         text
     }
 
+    /// Finds the link in what was typed or pasted: the link alone, or a page's address with the link in its fragment,
+    /// `https://…/#pair=privstack:…`, percent-encoded or not. `None` where the text is neither; fails where it holds a
+    /// link that is not in order.
+    pub fn find(text: &str) -> Option<Result<Self>> {
+        let text = text.trim();
+        if begins(text, SCHEME) {
+            return Some(Self::parse(text));
+        }
+        let (_, fragment) = text.split_once('#')?;
+        let link = fragment.strip_prefix(FRAGMENT).unwrap_or(fragment);
+        if !begins(link, SCHEME) && !begins(link, "privstack%3A") {
+            return None;
+        }
+        if text.len() > MAX_PASTED_BYTES {
+            return Some(Err(wrong("it is too long")));
+        }
+        if begins(link, START) {
+            return Some(Self::parse(link));
+        }
+        match unescape(link).map(Zeroizing::new) {
+            Some(link) => Some(Self::parse(&link)),
+            None => Some(Err(wrong("it is damaged"))),
+        }
+    }
+
     /// Reads a link. Unknown names are ignored: later versions may add some. The error never repeats the text.
     pub fn parse(text: &str) -> Result<Self> {
-        let wrong = |what: &str| Error::invalid(format!("this pairing link is not in order: {what}; copy it again"));
         if text.len() > MAX_LINK_BYTES {
             return Err(wrong("it is too long"));
         }
-        let start = text.get(..START.len()).filter(|start| start.eq_ignore_ascii_case(START));
-        let query = start.and_then(|start| text.get(start.len()..)).ok_or_else(|| wrong("it does not start as one"))?;
+        let query = text.get(START.len()..).filter(|_| begins(text, START));
+        let query = query.ok_or_else(|| wrong("it does not start as one"))?;
         let (mut peer, mut secret, mut expires_at, mut version) = (None, None, None, None);
         let mut addresses = Vec::new();
         for pair in query.split('&') {
@@ -87,6 +116,15 @@ impl PairingLink {
             addresses,
         })
     }
+}
+
+fn wrong(what: &str) -> Error {
+    Error::invalid(format!("this pairing link is not in order: {what}; copy it again"))
+}
+
+/// Whether a text begins so, in small or capital letters.
+fn begins(text: &str, start: &str) -> bool {
+    text.get(..start.len()).is_some_and(|first| first.eq_ignore_ascii_case(start))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -182,11 +220,57 @@ mod tests {
         assert_eq!(PairingLink::parse(&link(&many).uri()).unwrap().addresses.len(), MAX_LINK_ADDRESSES);
     }
 
+    #[test]
+    fn a_link_is_found_in_a_pages_address_percent_encoded_or_not() {
+        let link = link(&["/ip4/192.0.2.1/tcp/1", "/dns/häuser & co/tcp/1/ws"]);
+        let uri = link.uri();
+        let encoded: String = uri.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let component = uri.replace('%', "%25").replace(':', "%3A").replace('?', "%3F").replace('=', "%3D");
+        let component = component.replace('&', "%26").replace('/', "%2F");
+        for text in [
+            uri.to_string(),
+            format!("  {}\n", *uri),
+            format!("https://notes.example/board/?a=1#pair={}", *uri),
+            format!("http://127.0.0.1:8080/#{}", *uri),
+            format!("https://notes.example/#pair={component}"),
+            format!("https://notes.example/#pair={}", component.replace("privstack%3A", "PRIVSTACK%3a")),
+            format!("https://notes.example/#pair=privstack:{}", component.split_once("%3A").unwrap().1),
+        ] {
+            assert!(PairingLink::find(&text).is_some_and(|found| found.is_ok_and(|found| found == link)), "{text}");
+        }
+        // Encoded letters of the scheme itself are nothing that a browser or a chat makes.
+        assert!(PairingLink::find(&format!("https://notes.example/#pair={encoded}")).is_none());
+    }
+
+    #[test]
+    fn pages_without_a_link_and_links_that_are_not_in_order_are_refused_in_bounded_time() {
+        for text in
+            ["", "482 951", "https://notes.example/", "https://notes.example/#pair=482951", "#", "#pair=", "ä#ö"]
+        {
+            assert!(PairingLink::find(text).is_none(), "{text}");
+        }
+        let uri = link(&[]).uri();
+        let long = format!("https://notes.example/{}#pair={}", "x".repeat(MAX_PASTED_BYTES), *uri);
+        let cut = format!("https://notes.example/#pair={}", uri.get(..60).unwrap());
+        for text in [
+            long.as_str(),
+            cut.as_str(),
+            "https://notes.example/#pair=privstack:",
+            "https://notes.example/#pair=privstack%3Apair%3Fv%3",
+            "https://notes.example/#pair=privstack%3Apair%3F%00",
+        ] {
+            let error = PairingLink::find(text).unwrap().err().unwrap();
+            assert!(!error.message().contains("notes.example"), "the error repeats nothing of the text");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_the_reader_panic(text in ".{0,200}") {
             let _ = PairingLink::parse(&text);
             let _ = PairingLink::parse(&format!("{START}{text}"));
+            let _ = PairingLink::find(&text);
+            let _ = PairingLink::find(&format!("#pair=privstack%3A{text}"));
         }
 
         #[test]

@@ -143,7 +143,9 @@ fn a_user_who_says_no_ends_it_on_both() {
     let mut at_a = a.run(TCP, &[]);
     let mut at_b = b.run(TCP, &[]);
     let shown = offer(&mut at_a, has_address);
-    at_b.ask(json!({"cmd": "pair_join", "code": shown["uri"]}));
+    // As the notes board copies it.
+    let address = format!("https://notes.example/board#pair={}", shown["uri"].as_str().unwrap());
+    at_b.ask(json!({"cmd": "pair_join", "code": address}));
     at_a.ask(json!({"cmd": "pair_wait"}));
     at_a.ask(json!({"cmd": "pair_reject"}));
     at_b.wait_for_event("pairing_ended");
@@ -173,6 +175,11 @@ fn devices_on_different_networks_pair_by_a_number_of_a_relay_and_the_code() {
     assert_eq!(nobody.1["code"], "code_expired", "{}", nobody.1);
     let no_relay = c.fails(&["pair", other, "--yes", "--no-mdns", "--listen", TCP]);
     assert_eq!(no_relay.1["code"], "unreachable", "{}", no_relay.1);
+    // A relay that is asked too often says so, and so does the device.
+    let tries = || c.fails(&["pair", other, "--yes", "--no-mdns", "--listen", TCP, "--relay", &address]).1;
+    let refused = std::iter::repeat_with(tries).take(12).find(|answer| answer["code"] != "code_expired").unwrap();
+    assert_eq!(refused["code"], "busy", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("wait a minute"), "{refused}");
 }
 
 #[cfg(feature = "relay")]

@@ -56,6 +56,8 @@ pub struct P2pTransport<D: Discovery> {
     asked: HashMap<OutboundRequestId, Ask>,
     /// Those for relays that there is no connection with yet.
     unasked: Vec<(libp2p::PeerId, Ask)>,
+    /// The number that is looked up, where a relay said that this device has to wait for that.
+    refused: Option<u16>,
     pub(super) connections: HashMap<ConnectionId, Connection>,
     dialling: HashMap<ConnectionId, String>,
     /// Dials of known peers under way, and where they go: a new address is tried beside them at once.
@@ -105,6 +107,7 @@ impl<D: Discovery> P2pTransport<D> {
             pair_wanted: Wanted::new(),
             asked: HashMap::new(),
             unasked: Vec::new(),
+            refused: None,
             swarm,
             connections: HashMap::new(),
             dialling: HashMap::new(),
@@ -450,31 +453,31 @@ impl<D: Discovery> P2pTransport<D> {
             request_response::Event::Message {
                 message: request_response::Message::Response { request_id, response },
                 ..
-            } => (request_id, response),
+            } => (request_id, Some(response)),
             request_response::Event::OutboundFailure { request_id, error, .. } => {
                 tracing::debug!(%error, "a relay did not answer");
-                (request_id, Answer::Busy)
+                (request_id, None)
             }
             _ => return,
         };
         match (self.asked.remove(&id), answer) {
-            (Some(Ask::Claim), Answer::Number(number)) => {
+            (Some(Ask::Claim), Some(Answer::Number(number))) => {
                 self.events.push_back(TransportEvent::NameplateClaimed(number));
             }
-            (Some(Ask::Find(number)), Answer::Device(peer)) => {
+            (Some(Ask::Find(number)), Some(Answer::Device(peer))) => {
                 self.asked.retain(|_, ask| *ask != Ask::Find(number));
                 self.unasked.retain(|(_, ask)| *ask != Ask::Find(number));
                 self.events.push_back(TransportEvent::NameplateFound(number, Ok(Some(peer))));
             }
-            // Only once no other relay can say more.
-            (Some(Ask::Find(number)), answer) if !self.is_asked(number) => {
-                let found = match answer {
-                    Answer::Nobody => Ok(None),
-                    _ => {
-                        Err(Error::new(ErrorCode::Unreachable, "the relay does not look codes up just now; try again"))
-                    }
-                };
-                self.events.push_back(TransportEvent::NameplateFound(number, found));
+            (Some(Ask::Find(number)), answer) => {
+                if answer == Some(Answer::Busy) {
+                    self.refused = Some(number);
+                }
+                // Only once no other relay can say more.
+                if !self.is_asked(number) {
+                    let found = not_found(self.refused == Some(number), answer.is_some());
+                    self.events.push_back(TransportEvent::NameplateFound(number, found));
+                }
             }
             _ => {}
         }
@@ -677,6 +680,7 @@ impl<D: Discovery> Transport for P2pTransport<D> {
                 "a code with a relay's number needs a relay; name the one that the other device uses",
             ));
         }
+        self.refused = None;
         relays.into_iter().for_each(|relay| self.ask_relay(relay, Ask::Find(number)));
         Ok(())
     }
@@ -701,6 +705,22 @@ impl<D: Discovery> fmt::Debug for P2pTransport<D> {
 }
 
 /// An error and what caused it, in one line; a cause that its effect already quotes is left out.
+/// What is said of a number that no relay has named a device for: whether one `refused` to look it up, and whether the
+/// last `answered`.
+fn not_found(refused: bool, answered: bool) -> Result<Option<PeerId>> {
+    match (refused, answered) {
+        (true, _) => Err(Error::new(
+            ErrorCode::Busy,
+            "too many codes were looked up at the relay just now; wait a minute, then type the code that is shown then",
+        )),
+        (false, true) => Ok(None),
+        (false, false) => Err(Error::new(
+            ErrorCode::Unreachable,
+            "the relay did not answer; check that it can be reached, and try again",
+        )),
+    }
+}
+
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -129,6 +129,18 @@ for (const name of Object.keys(BROWSERS)) {
         await host.hears(/share one vault now/);
         await check(host, "connected");
         await Promise.all([host.connected(), guest.connected()]);
+        await host.add({ title: "Shopping", text: "Milk", tags: ["home"], colour: "yellow" });
+        await guest.showsTitles("Shopping");
+        await host.page.locator("#devices .role").click();
+        await check(host, "role");
+        await host.page.locator("#role-dialog").getByRole("radio", { name: "Read only" }).check();
+        await host.page.getByRole("button", { name: "Save the role" }).click();
+        await guest.page.locator("#reading").waitFor();
+        await check(guest, "reading");
+        await check(guest, "reading-whole", guest.page, { fullPage: true });
+        await guest.edit("Shopping");
+        await check(guest, "locked");
+        await guest.closeEditor();
         await host.page.locator("#devices .remove").click();
         await host.page.getByRole("button", { name: "Remove the device" }).click();
         await guest.says("Not in the vault any more");

@@ -220,6 +220,24 @@ for (const name of Object.keys(BROWSERS)) {
       quiet(host, guest);
     });
 
+    await test.test("a relay that is asked for too many numbers makes its user wait, and says so", async test => {
+      const { open } = await stage(test);
+      const guest = await open(await browser.newContext());
+      const tries = async () => {
+        await guest.button("Type a code").waitFor();
+        return guest.dialog.locator("#pair-says").textContent();
+      };
+      await guest.type("1000-123456");
+      let outcome = await tries();
+      for (let n = 0; n < 12 && /^That code has run out or was replaced/.test(outcome); n += 1) {
+        await guest.button("Type a code").click();
+        await guest.retype("1000-123456");
+        outcome = await tries();
+      }
+      assert.match(outcome, /^Too many codes were looked up at the relay just now; wait a minute/);
+      quiet(guest);
+    });
+
     await test.test("fifteen wrong codes lock it, until its user unlocks it", async test => {
       const { host, guest } = await strangers(test);
       // Links with another secret: a relay looks up few numbers a minute for one device.
@@ -277,6 +295,10 @@ for (const name of Object.keys(BROWSERS)) {
       await same([host, third], [...BOTH, "Not for the guest"]);
       await guest.showsTitles(...BOTH);
       assert.ok(await guest.page.locator("#add").isDisabled());
+      await guest.edit("Of the first");
+      await guest.page.locator("#note-locked", { hasText: "This device was removed from your vault" }).waitFor();
+      assert.ok(await guest.page.locator("#note-text").evaluate(area => area.readOnly && area.value === ""));
+      await guest.closeEditor();
       await guest.page.locator("#reasons", { hasText: "it is not, or no longer, one of your devices" }).waitFor();
 
       // One that is away meanwhile hears it when it comes back.
@@ -304,6 +326,81 @@ for (const name of Object.keys(BROWSERS)) {
       for (const board of [host, third]) await board.showsTitles(...BOTH, "Not for the guest", "Back");
       await same([host, guest, third], [...BOTH, "Not for the guest", "Back"]);
       quiet(host, guest, third);
+    });
+
+    await test.test("an Admin says what a device may do; one that may only read shows that at once, loses nothing, and comes back", async test => {
+      const { host, guest } = await strangers(test);
+      await pair(host, guest);
+      await same([host, guest], BOTH);
+      const id = await guest.page.evaluate(() => document.getElementById("own-id").textContent);
+      await host.call(id, "Guest");
+      assert.equal(await guest.page.locator("#devices .role:visible").count(), 0, "a Member gives no roles");
+      const setRole = async role => {
+        await host.device("Guest").getByRole("button", { name: "Role Guest" }).click();
+        await host.page.locator("#role-dialog").getByRole("radio", { name: role }).check();
+        await host.page.getByRole("button", { name: "Save the role" }).click();
+        await host.page.locator("#role-dialog").waitFor({ state: "hidden" });
+      };
+      const isReadOnly = () => guest.page.evaluate(() => ["note-title", "note-text", "note-tag"].every(id => document.getElementById(id).readOnly)
+        && ["note-colour-set", "note-done", "add-tag", "note-delete", "add"].every(id => document.getElementById(id).disabled));
+
+      // In the middle of typing: what is under way stays in this browser, and is said to.
+      await guest.edit("Of the first");
+      await guest.page.locator("#note-text").pressSequentially("saved. ");
+      await guest.page.locator("#note-saved", { hasText: "Saved on this device." }).waitFor();
+      await setRole("Read only");
+      await host.page.locator("#toast", { hasText: "“Guest” is “Read only” now." }).waitFor();
+      await guest.page.locator("#note-locked", { hasText: "This device may only read" }).waitFor();
+      assert.ok(await isReadOnly());
+      assert.equal(await guest.page.locator("#note-text").inputValue(), "saved. ");
+      await guest.page.locator("#note-text").selectText();
+      assert.equal(await guest.page.evaluate(() => getSelection().toString()), "saved. ", "it can be copied");
+      await guest.closeEditor();
+      await guest.page.locator("#reading").waitFor();
+      assert.ok(await guest.page.locator("#save-copy").isEnabled());
+      assert.ok(await guest.card("Of the first").getByLabel("Done").isDisabled());
+      assert.equal(await guest.page.locator(".move:visible").count(), 0);
+      await host.typeInto("Of the first", "More of the host.");
+      await guest.edit("Of the first");
+      await guest.page.waitForFunction(() => document.getElementById("note-text").value === "saved. More of the host.");
+
+      // It comes back while the note is open.
+      await setRole("Member");
+      await guest.page.locator("#note-locked").waitFor({ state: "hidden" });
+      assert.ok(!(await isReadOnly()) && await guest.page.locator("#note-delete").isEnabled());
+      await guest.page.locator("#note-text").press("Control+End");
+      await guest.page.keyboard.type(" And of the guest.");
+      await host.page.waitForFunction(() => [...document.querySelectorAll(".card .text")].some(text => text.textContent === "saved. More of the host. And of the guest."));
+
+      // Letters that the store has not got yet as the right goes.
+      await guest.page.evaluate(() => {
+        const area = document.getElementById("note-text");
+        // Typed without a pause, until it cannot be any more.
+        const type = () => {
+          if (area.readOnly) return;
+          area.value += "x";
+          globalThis.typedLast = area.value;
+          area.dispatchEvent(new InputEvent("input", { bubbles: true }));
+          setTimeout(type, 10);
+        };
+        type();
+      });
+      await setRole("Read only");
+      await guest.page.locator("#note-kept").waitFor();
+      const last = await guest.page.evaluate(() => globalThis.typedLast);
+      const before = await guest.page.locator("#note-text").inputValue();
+      assert.ok(last.startsWith(before) && last !== before, "the last letters were refused");
+      await guest.closeEditor();
+      await guest.page.locator("#kept", { hasText: "It is kept in this browser" }).waitFor();
+      await setRole("Member");
+      await guest.page.locator("#kept").waitFor({ state: "hidden" });
+      for (const board of [host, guest]) {
+        await board.page.waitForFunction(([title, text]) => [...document.querySelectorAll(".card")]
+          .some(card => card.querySelector(".title").textContent === title && card.querySelector(".text").textContent === text.slice(0, 400)), ["Of the first", last]);
+      }
+      assert.equal(await guest.page.evaluate(() => Object.keys(localStorage).filter(key => key.startsWith("notes-board unsaved")).length), 0);
+      await same([host, guest], BOTH);
+      quiet(host, guest);
     });
 
     await test.test("in a tab that follows; and a code whose engine goes with another tab ends with a reason", async test => {

@@ -78,6 +78,23 @@ test("the link of the QR code does the same", async test => {
   assert.equal(peer.role, "readOnly");
 });
 
+test("a page's address with the link in it is as good, percent-encoded or not; what holds no link is refused", async test => {
+  const peers = await apart(test, 2);
+  const [host, guest] = peers.stores;
+  for (const spell of [uri => uri, encodeURIComponent]) {
+    const offer = await host.pairing.offer();
+    const joining = await guest.pairing.join(`https://notes.example/board?a=b#pair=${spell(offer.uri.href)}`);
+    const shown = await offer.session;
+    assert.deepEqual(joining.words, shown.words);
+    const ended = thrown(() => shown.confirm());
+    await joining.reject();
+    await ended;
+  }
+  for (const text of ["https://notes.example/", "https://notes.example/#pair=482951", `https://notes.example/#pair=privstack:${"x".repeat(100_000)}`]) {
+    assert.equal((await thrown(() => guest.pairing.join(text))).code, "invalid", text.slice(0, 60));
+  }
+});
+
 test("wrong, refused and cancelled pairings say so and leave nothing behind", async test => {
   const peers = await apart(test, 3);
   const [host, guest, third] = peers.stores;
@@ -166,6 +183,49 @@ test("a device that is removed gets nothing new", async test => {
   const refused = await thrown(() => second.peers.current.find(peer => peer.id === host.device.id).revoke());
   assert.equal(refused.code, "policy_denied", "members do not remove");
 });
+
+for (const policy of [undefined, { kind: "enterprise", acls: [{ entityType: "note", allowedRoles: ["admin", "member"] }], roles: {}, teams: {} }]) {
+  test(`an Admin changes a device's role in ${policy ? "an enterprise's" : "a personal"} vault`, async test => {
+    const peers = await apart(test, 3, policy ? { policy } : {});
+    const [host, guest, other] = peers.stores;
+    const { id } = host.collection("note").create({ title: "shared" });
+    if (policy) await until(host.policy, now => now.kind === "enterprise" && now.acls.length === 1);
+    await pair(host, guest);
+    await pair(host, other);
+    await peers.converged();
+    const guestOf = store => store.peers.current.find(peer => peer.id === guest.device.id);
+    await until(other.peers, list => list.some(peer => peer.id === guest.device.id && peer.role === "member"));
+
+    assert.equal((await thrown(() => guestOf(host).setRole("boss"))).code, "invalid");
+    assert.equal((await thrown(() => guestOf(other).setRole("admin"))).code, "policy_denied", "members give no roles");
+    await guestOf(host).setRole("readOnly");
+    await until(guest.status, ({ role }) => role === "readOnly");
+    for (const store of [host, other]) await until(store.peers, () => guestOf(store).role === "readOnly");
+    const refused = (async () => {
+      for await (const event of guest.events()) if (event.type === "syncError") return event.error;
+    })();
+    guest.collection("note").update(id, { title: "of a reader" });
+    const error = await refused;
+    assert.equal(error.code, "policy_denied");
+    assert.ok(error.message.length > 10, "it says why");
+    await until(guest.collection("note").one(id), note => note?.title === "shared", "what was refused does not show");
+
+    await guestOf(host).setRole("admin");
+    await until(guest.status, ({ role }) => role === "admin");
+    guest.collection("note").update(id, { title: "of an Admin" });
+    await until(other.collection("note").one(id), note => note?.title === "of an Admin");
+    await until(guest.peers, list => list.find(peer => peer.id === other.device.id)?.role === "member");
+    await guest.peers.current.find(peer => peer.id === other.device.id).setRole("readOnly");
+    await until(other.status, ({ role }) => role === "readOnly");
+
+    const gone = guestOf(host);
+    await gone.revoke();
+    await until(guest.status, ({ role }) => role === "removed");
+    assert.equal((await thrown(() => gone.setRole("member"))).code, "not_found", "no member any more");
+    const denied = await thrown(() => guest.peers.current.find(peer => peer.id === other.device.id).setRole("member"));
+    assert.ok(["not_trusted", "policy_denied"].includes(denied.code), denied.code);
+  });
+}
 
 test("an enterprise's rules: who reads and writes what, changed while all run", async test => {
   const peers = await apart(test, 3, {
