@@ -112,20 +112,27 @@ pub fn split_page(bytes: &[u8]) -> Result<Vec<(EntityId, &[u8])>> {
 
 /// Reads one state of a [`split_page`].
 pub fn decode_state(bytes: &[u8]) -> Result<EntityState> {
-    let mut reader = Reader::new(bytes);
-    let state = EntityState::decode(&mut reader)?;
-    reader.finish()?;
-    Ok(state)
+    StateReader::default().read(bytes)
+}
+
+/// Reads many states, which share one copy of each field's name.
+#[derive(Default, Debug)]
+pub struct StateReader {
+    names: BTreeSet<FieldName>,
+}
+
+impl StateReader {
+    /// Reads one state of a [`split_page`].
+    pub fn read(&mut self, bytes: &[u8]) -> Result<EntityState> {
+        let mut reader = Reader::new(bytes);
+        let state = EntityState::decode_sharing(&mut reader, &mut self.names)?;
+        reader.finish()?;
+        Ok(state)
+    }
 }
 
 /// Reads [`encode_page`]; a page that is anything else is an error, and is to be built again.
 pub fn decode_page(bytes: &[u8]) -> Result<Vec<(EntityId, EntityState)>> {
-    let mut names = BTreeSet::new();
-    let mut entities = Vec::new();
-    for (id, state) in split_page(bytes)? {
-        let mut reader = Reader::new(state);
-        entities.push((id, EntityState::decode_sharing(&mut reader, &mut names)?));
-        reader.finish()?;
-    }
-    Ok(entities)
+    let mut reader = StateReader::default();
+    split_page(bytes)?.into_iter().map(|(id, state)| Ok((id, reader.read(state)?))).collect()
 }
