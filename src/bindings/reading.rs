@@ -5,7 +5,7 @@ use serde_json::to_string;
 use super::convert::ID_LETTERS;
 use crate::crdt::FieldValue;
 use crate::error::{Error, Result};
-use crate::tabs::{Replica, Seen};
+use crate::tabs::{Looked, Replica};
 use crate::types::{EntityId, EntityType, FieldName, Value};
 
 /// What stands for an entity that is not shown by its fields.
@@ -37,21 +37,21 @@ impl Wanted {
 /// A JSON array with an item for each id, one after the other in `ids`: 0 where nothing is known, 1 where there is none
 /// or it is deleted, 2 where it holds what JSON cannot (bytes, say), else `[number of the field, its value, …]`.
 pub fn read_many(replica: &Replica, entity_type: &EntityType, wanted: &Wanted, ids: &str) -> Result<String> {
-    let mut out = String::from("[");
+    let mut out = String::with_capacity(ids.len() * 16);
+    out.push('[');
     for id in ids.as_bytes().chunks(ID_LETTERS) {
         let id: EntityId = std::str::from_utf8(id).unwrap_or_default().parse()?;
         if out.len() > 1 {
             out.push(',');
         }
-        match replica.read(entity_type, &id) {
-            Seen::Unknown => out.push_str(UNKNOWN),
-            Seen::Absent | Seen::There { deleted: true, .. } => out.push_str(GONE),
-            Seen::There { fields, .. } => {
-                let start = out.len();
-                if put_fields(&mut out, wanted, &fields).is_none() {
-                    out.truncate(start);
-                    out.push_str(BY_ITSELF);
-                }
+        let start = out.len();
+        match replica.look(entity_type, &id, |fields| put_fields(&mut out, wanted, fields)) {
+            Looked::Unknown => out.push_str(UNKNOWN),
+            Looked::Gone => out.push_str(GONE),
+            Looked::Visible(Some(())) => {}
+            Looked::Visible(None) => {
+                out.truncate(start);
+                out.push_str(BY_ITSELF);
             }
         }
     }
@@ -59,13 +59,17 @@ pub fn read_many(replica: &Replica, entity_type: &EntityType, wanted: &Wanted, i
     Ok(out)
 }
 
-fn put_fields(out: &mut String, wanted: &Wanted, fields: &[(FieldName, FieldValue)]) -> Option<()> {
+fn put_fields(
+    out: &mut String,
+    wanted: &Wanted,
+    fields: &mut dyn Iterator<Item = (&FieldName, FieldValue)>,
+) -> Option<()> {
     out.push('[');
     let mut first = true;
     // Where the field after the last one stands, if both are in the same order.
     let mut next = 0;
     for (name, value) in fields {
-        let kind = match value {
+        let kind = match &value {
             FieldValue::Register(_) => Kind::Register,
             FieldValue::Counter(_) => Kind::Counter,
             FieldValue::Set(_) => Kind::Set,
@@ -80,7 +84,7 @@ fn put_fields(out: &mut String, wanted: &Wanted, fields: &[(FieldName, FieldValu
         }
         out.push_str(&place.to_string());
         out.push(',');
-        match value {
+        match &value {
             FieldValue::Register(value) => put_value(out, value)?,
             FieldValue::Counter(sum) => out.push_str(&sum.to_string()),
             FieldValue::Set(items) => put_list(out, items.iter())?,

@@ -155,7 +155,7 @@ impl SyncEngine {
                 let read = Read::Range {
                     table: Table::Pages,
                     from: layout::page_row(ty, &first),
-                    to: layout::page_row(TypeIx(ty.0.saturating_add(1)), &START),
+                    to: layout::directory_row(TypeIx(ty.0.saturating_add(1))),
                     max_rows: listing.pages(),
                     max_bytes: MAX_BYTES,
                 };

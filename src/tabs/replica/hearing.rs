@@ -1,6 +1,6 @@
 //! What the leader says, and what of it is sent again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{RESEND_US, Replica, Shown, Update, text_event};
@@ -196,17 +196,23 @@ impl Replica {
         if !self.learn_logs(changed.logs.0, &changed.logs.1) {
             return self.anew();
         }
-        let mut covered: BTreeSet<EntityId> = BTreeSet::new();
-        let mut touched: BTreeMap<EntityType, BTreeSet<EntityId>> = BTreeMap::new();
+        let mut covered: HashSet<EntityId> = HashSet::new();
+        let mut touched: BTreeMap<EntityType, HashSet<EntityId>> = BTreeMap::new();
         for commit in &changed.commits {
             covered.extend(commit.events.iter().map(|event| event.entity));
-            touched.entry(commit.log.entity_type.clone()).or_default().extend(self.apply(commit));
+            let ids = self.apply(commit);
+            match touched.get_mut(&commit.log.entity_type) {
+                Some(touched) => touched.extend(ids),
+                None => drop(touched.insert(commit.log.entity_type.clone(), ids.into_iter().collect())),
+            }
             self.hlc.observe(commit.hlc, now);
             self.drafts.raise(commit.hlc);
         }
         for (entity_type, ids) in touched {
+            let mut ids: Vec<EntityId> = ids.into_iter().collect();
+            ids.sort_unstable();
             ids.iter().for_each(|id| self.redraft(&entity_type, *id));
-            self.updates.push(Update::Entities(entity_type, ids.into_iter().collect()));
+            self.updates.push(Update::Entities(entity_type, ids));
         }
         for (peer, ids) in &changed.updated {
             // What no commit says was folded again: it is read anew.
