@@ -197,20 +197,15 @@ impl Replica {
             return self.anew();
         }
         let mut covered: HashSet<EntityId> = HashSet::new();
-        let mut touched: BTreeMap<EntityType, HashSet<EntityId>> = BTreeMap::new();
+        let mut touched: BTreeMap<EntityType, (HashSet<EntityId>, Vec<EntityId>)> = BTreeMap::new();
         for commit in &changed.commits {
             covered.extend(commit.events.iter().map(|event| event.entity));
-            let ids = self.apply(commit);
-            match touched.get_mut(&commit.log.entity_type) {
-                Some(touched) => touched.extend(ids),
-                None => drop(touched.insert(commit.log.entity_type.clone(), ids.into_iter().collect())),
-            }
+            let (known, ids) = touched.entry(commit.log.entity_type.clone()).or_default();
+            ids.extend(self.apply(commit).into_iter().filter(|id| known.insert(*id)));
             self.hlc.observe(commit.hlc, now);
             self.drafts.raise(commit.hlc);
         }
-        for (entity_type, ids) in touched {
-            let mut ids: Vec<EntityId> = ids.into_iter().collect();
-            ids.sort_unstable();
+        for (entity_type, (_, ids)) in touched {
             ids.iter().for_each(|id| self.redraft(&entity_type, *id));
             self.updates.push(Update::Entities(entity_type, ids));
         }
