@@ -2,27 +2,20 @@
 
 use super::calls::Asked;
 use super::entities::PAGE_FILL;
-use super::io::{CallId, EntityEdit, Output, Reply};
+use super::import::imports;
+use super::io::{CallId, Output, Reply};
 use super::layout::{self, TypeIx};
-use super::local::{Draft, PageKey};
-use super::remote::Arrived;
+use super::local::PageKey;
 use super::{SyncEngine, Wanted};
-use crate::crdt::{Edit, EntityState, EntityView, EventAt, FieldValue, StateReader, split_page, text_client_id};
+use crate::crdt::{EntityView, StateReader, split_page};
 use crate::error::{Error, Result};
 use crate::policy::Invite;
 use crate::store::{Read, Rows, Table};
 use crate::types::codec::put_bytes;
-use crate::types::{EntityId, EntityType, Event, Hash, InFull};
-
-/// Events in one commit of what is written again, and bytes after which it is closed.
-const IMPORT_EVENTS: usize = 500;
-const IMPORT_BYTES: usize = 2 << 20;
-/// Bytes of text in one event of what is written again, and small edits in one.
-const PIECE_BYTES: usize = 256 << 10;
-const PIECE_EDITS: usize = 256;
+use crate::types::{EntityId, EntityType, Hash};
 
 /// Pages that are read at once.
-const PAGES_AT_ONCE: usize = 48;
+const LISTED_PAGES: usize = 48;
 /// Bytes of pages after which no further one is read along, and bytes of states after which a listing is full.
 const MAX_BYTES: usize = 4 << 20;
 
@@ -65,13 +58,6 @@ pub struct Listing {
     pub waits: Vec<PageKey>,
 }
 
-/// The entities of one type that come along into a joined vault.
-#[derive(Debug)]
-pub struct Import {
-    pub entity_type: EntityType,
-    pub entities: Vec<EntityEdit>,
-}
-
 impl Listing {
     pub fn new(
         engine: &SyncEngine,
@@ -90,7 +76,17 @@ impl Listing {
                 }
             }
         }
-        Self { types, from, loaded: None, limit, views: Vec::new(), purpose, bytes: 0, reading: None, waits: Vec::new() }
+        Self {
+            types,
+            from,
+            loaded: None,
+            limit,
+            views: Vec::new(),
+            purpose,
+            bytes: 0,
+            reading: None,
+            waits: Vec::new(),
+        }
     }
 
     fn count(&self) -> usize {
@@ -113,7 +109,7 @@ impl Listing {
 
     /// How many pages to read for what is wanted still.
     fn pages(&self) -> usize {
-        self.limit.saturating_sub(self.count()).div_ceil(PAGE_FILL).clamp(1, PAGES_AT_ONCE)
+        self.limit.saturating_sub(self.count()).div_ceil(PAGE_FILL).clamp(1, LISTED_PAGES)
     }
 
     fn next_type(&mut self) {
@@ -294,120 +290,6 @@ impl SyncEngine {
         let listing = Listing::new(self, types, None, usize::MAX, Purpose::Move(Box::new(invite)));
         self.list_step(call, listing);
     }
-
-    /// Writes entities of the old vault into the new one, under their ids.
-    pub(super) fn write_import(&mut self, import: Import, arrived: &mut Arrived) -> Result<()> {
-        let name = self.own_log(&import.entity_type);
-        let key = self.log_mut(&name).key;
-        let mut hlc = self.hlc.tick(self.now);
-        let mut events: Vec<Event> = Vec::new();
-        let (mut bytes, mut buffer) = (0, Vec::new());
-        for entity in import.entities {
-            let Some(id) = entity.id else { continue };
-            let mut state = EntityState::default();
-            for edits in pieces(entity.edits) {
-                if events.len() >= IMPORT_EVENTS || bytes > IMPORT_BYTES {
-                    let events = std::mem::take(&mut events);
-                    self.commit(key, vec![Draft { hlc, stands_for: None, events }], arrived)?;
-                    (hlc, bytes) = (self.hlc.tick(self.now), 0);
-                }
-                let seq = self.logs.get(&key).map_or(1, |log| log.tip.seq + 1);
-                let at = EventAt { log: key.ix, seq, index: events.len() as u32, hlc, commit: 0, counts: true };
-                let ops = state.prepare(&edits, &at, &self.ids, text_client_id(name.id, 0))?;
-                if ops.is_empty() {
-                    continue;
-                }
-                let event = Event { entity: id, seen: Vec::new(), ops };
-                state.apply(&event, &at, &mut self.ids);
-                buffer.clear();
-                event.encode(&mut buffer, &mut InFull);
-                bytes += buffer.len();
-                events.push(event);
-            }
-        }
-        if events.is_empty() {
-            return Ok(());
-        }
-        self.commit(key, vec![Draft { hlc, stands_for: None, events }], arrived)
-    }
-}
-
-/// Cuts edits so that each piece fits into an event; the order is kept.
-fn pieces(edits: Vec<Edit>) -> Vec<Vec<Edit>> {
-    let mut pieces: Vec<Vec<Edit>> = Vec::new();
-    let mut room = 0;
-    for edit in edits {
-        if let Edit::TextInsert(field, mut at, text) = edit {
-            let mut rest = text.as_str();
-            while !rest.is_empty() {
-                let mut end = rest.len().min(PIECE_BYTES);
-                while !rest.is_char_boundary(end) {
-                    end -= 1;
-                }
-                let (head, tail) = rest.split_at(end);
-                pieces.push(vec![Edit::TextInsert(field.clone(), at, head.to_owned())]);
-                at += head.encode_utf16().count() as u32;
-                rest = tail;
-            }
-            room = 0;
-            continue;
-        }
-        let bytes = match &edit {
-            Edit::Set(_, value) | Edit::Insert(_, value) => value.to_bytes().len(),
-            Edit::Opaque(_, bytes) => bytes.len(),
-            _ => 0,
-        };
-        match pieces.last_mut() {
-            Some(piece) if bytes < room && piece.len() < PIECE_EDITS => {
-                room -= bytes;
-                piece.push(edit);
-            }
-            _ => {
-                room = PIECE_BYTES.saturating_sub(bytes);
-                pieces.push(vec![edit]);
-            }
-        }
-    }
-    pieces
-}
-
-/// Views as the edits that make them.
-fn imports(views: Vec<EntityView>) -> Vec<Import> {
-    let mut imports: Vec<Import> = Vec::new();
-    for view in views {
-        let mut edits = vec![Edit::Create];
-        for (field, values) in view.fields {
-            for value in values {
-                match value {
-                    FieldValue::Register(value) => edits.push(Edit::Set(field.clone(), value)),
-                    FieldValue::Counter(sum) => edits.push(Edit::Add(field.clone(), sum)),
-                    FieldValue::Set(items) => {
-                        edits.extend(items.into_iter().map(|item| Edit::Insert(field.clone(), item)));
-                    }
-                    FieldValue::Text(text, marks) => {
-                        edits.push(Edit::TextInsert(field.clone(), 0, text));
-                        edits.extend(
-                            marks
-                                .into_iter()
-                                .map(|mark| Edit::TextMark(field.clone(), mark.at, mark.length, mark.key, mark.value)),
-                        );
-                    }
-                    FieldValue::Opaque(updates) => {
-                        edits.extend(updates.into_iter().map(|bytes| Edit::Opaque(field.clone(), bytes)));
-                    }
-                }
-            }
-        }
-        if view.deleted {
-            edits.push(Edit::Delete);
-        }
-        let entity = EntityEdit { id: Some(view.id), edits };
-        match imports.last_mut() {
-            Some(last) if last.entity_type == view.entity_type => last.entities.push(entity),
-            _ => imports.push(Import { entity_type: view.entity_type, entities: vec![entity] }),
-        }
-    }
-    imports
 }
 
 /// Both in the order of their ids; of an entity that is in both, the one in memory, which has no bytes here.
@@ -426,4 +308,22 @@ fn overlaid<'a>(
     }
     entities.extend(page.map(|(id, bytes)| (id, Some(bytes))));
     entities
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test;
+
+    #[test]
+    fn what_is_in_memory_lies_over_the_page_in_the_order_of_ids() {
+        let id = |byte| EntityId([byte; 16]);
+        let page = [1, 3, 4, 6].map(|byte| (id(byte), &b"stored"[..]));
+        let shown = |memory: &[u8]| {
+            let entities = overlaid(memory.iter().map(|byte| id(*byte)), page.into_iter());
+            entities.into_iter().map(|(id, stored)| (id.0[0], stored.is_some())).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&[]), [(1, true), (3, true), (4, true), (6, true)]);
+        assert_eq!(shown(&[2, 3, 6, 9]), [(1, true), (2, false), (3, false), (4, true), (6, false), (9, false)]);
+    }
 }
