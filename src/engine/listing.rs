@@ -169,14 +169,13 @@ impl SyncEngine {
     pub(super) fn list_rows(&mut self, call: CallId, mut listing: Listing, rows: Rows) {
         let (Some(ty), Some(first)) = (listing.types.first().copied(), listing.reading.take()) else { return };
         let place = self.entities.directory(ty).binary_search(&first).ok();
-        match place {
-            Some(place) if !self.checkpointing && self.entities.pages_waited_for(ty).is_empty() => {
-                if self.list_pages(&mut listing, ty, place, rows).is_err() {
-                    self.rebuild_pages(ty);
-                }
-            }
-            // The pages were cut anew meanwhile: the same stretch again.
-            _ => {}
+        // Where the pages were cut anew meanwhile: the same stretch again.
+        if let Some(place) = place
+            && !self.checkpointing
+            && self.entities.pages_waited_for(ty).is_empty()
+            && self.list_pages(&mut listing, ty, place, rows).is_err()
+        {
+            self.rebuild_pages(ty);
         }
         self.list_step(call, listing);
     }
