@@ -24,7 +24,7 @@ export class AuditOf extends LiveValue<readonly AuditEntry[]> {
   #again = false;
 
   constructor(engine: Engine) {
-    super();
+    super(engine.life);
     this.#engine = engine;
   }
 

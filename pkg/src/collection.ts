@@ -1,8 +1,8 @@
 import type { Change, Collection, Live, Schema } from "./contract.js";
-import type { Edit } from "./core.js";
+import { idsOf, type Edit } from "./core.js";
 import type { Engine } from "./engine.js";
 import { call, invalid } from "./errors.js";
-import { guarded, LiveValue } from "./live.js";
+import { guarded, LiveValue, type Life } from "./live.js";
 import { QueryLive, type AnyEntity, type Source } from "./query.js";
 import { fits, fromStored, same, setFromStored, specOf, toStored, type Spec } from "./schema.js";
 import { TextHandle } from "./text.js";
@@ -11,6 +11,8 @@ import { TextHandle } from "./text.js";
 const MANY_UNKNOWN = 0;
 const MANY_GONE = 1;
 const MANY_BY_ITSELF = 2;
+/** Entities that are read at once: more would take memory, and not be quicker. */
+const READ_AT_ONCE = 1_000;
 type Many = typeof MANY_UNKNOWN | typeof MANY_GONE | typeof MANY_BY_ITSELF | readonly unknown[];
 
 /** The entities of one type. */
@@ -29,9 +31,8 @@ export class CollectionOf implements Source {
   readonly #fetching = new Map<string, (() => void)[]>();
   #whenReady: Promise<void> | undefined;
   #ready: (() => void) | undefined;
-  #isReady = false;
   version = 0;
-  /** The ids of all, for as long as queries look at them: they cross from the engine one by one. */
+  /** The ids of all, for as long as queries look at them. */
   #here: readonly string[] | undefined;
 
   constructor(engine: Engine, type: string, fields: Schema[string]) {
@@ -149,6 +150,7 @@ export class CollectionOf implements Source {
 
   one(id: string): LiveValue<AnyEntity | undefined> {
     const one: OneLive = new OneLive(
+      this.life,
       () => this.peek(id),
       () => this.get(id).then(() => {}),
       watched => {
@@ -181,18 +183,18 @@ export class CollectionOf implements Source {
 
   // ---- what queries need --------------------------------------------------------------------------------------------
 
+  get life(): Life {
+    return this.#engine.life;
+  }
+
   whenReady(): Promise<void> {
     this.#watch();
     return this.#whenReady as Promise<void>;
   }
 
-  get isReady(): boolean {
-    return this.#isReady;
-  }
-
   everything(): readonly AnyEntity[] {
-    const ids = this.#here ?? this.#engine.core.ids(this.#type);
-    this.#refreshAll(ids);
+    const ids = this.#here ?? idsOf(this.#engine.core.ids(this.#type));
+    this.refresh(ids);
     return ids.map(id => this.#entities.get(id)).filter(entity => entity !== undefined);
   }
 
@@ -214,8 +216,7 @@ export class CollectionOf implements Source {
 
   changed(ids: readonly string[]): void {
     this.version += 1;
-    for (const id of ids) this.#stale.add(id);
-    if (this.#queries.size > 0) this.#refreshAll(ids);
+    for (const id of ids) if (this.#entities.has(id)) this.#stale.add(id);
     for (const query of [...this.#queries]) query.touched(ids);
     if (this.#ones.size > 0) for (const id of ids) this.#ones.get(id)?.forEach(one => one.notify());
   }
@@ -231,8 +232,7 @@ export class CollectionOf implements Source {
   /** All of them are here: what is not among them is gone. */
   everythingCame(): void {
     this.version += 1;
-    this.#isReady = true;
-    this.#here = this.#engine.core.ids(this.#type);
+    this.#here = idsOf(this.#engine.core.ids(this.#type));
     const here = new Set(this.#here);
     for (const id of this.#entities.keys()) if (!here.has(id)) this.#stale.add(id);
     for (const query of [...this.#queries]) guarded(() => query.touched(undefined));
@@ -241,13 +241,16 @@ export class CollectionOf implements Source {
     this.#ready?.();
   }
 
-  /** Reads those anew that have changed or were never read, all at once. */
-  #refreshAll(ids: readonly string[]): void {
+  refresh(ids: readonly string[]): void {
+    if (this.#engine.isClosed) return;
     const wanted = ids.filter(id => this.#stale.has(id) || !this.#entities.has(id));
-    if (wanted.length === 0) return;
-    const read = call(() => this.#engine.core.readMany(this.#type, this.#wanted, wanted.join("")));
+    for (let from = 0; from < wanted.length; from += READ_AT_ONCE) this.#readMany(wanted.slice(from, from + READ_AT_ONCE));
+  }
+
+  #readMany(ids: readonly string[]): void {
+    const read = call(() => this.#engine.core.readMany(this.#type, this.#wanted, ids.join("")));
     (JSON.parse(read) as Many[]).forEach((item, at) => {
-      const id = wanted[at] as string;
+      const id = ids[at] as string;
       if (item === MANY_BY_ITSELF) this.#refresh(id);
       else if (item === MANY_GONE) this.#gone(id);
       else if (item !== MANY_UNKNOWN) this.#read(id, item);
@@ -326,8 +329,8 @@ class OneLive extends LiveValue<AnyEntity | undefined> {
   readonly #whenHere: () => Promise<void>;
   readonly #watched: (watched: boolean) => void;
 
-  constructor(read: () => AnyEntity | undefined, whenHere: () => Promise<void>, watched: (watched: boolean) => void) {
-    super();
+  constructor(life: Life, read: () => AnyEntity | undefined, whenHere: () => Promise<void>, watched: (watched: boolean) => void) {
+    super(life);
     this.#read = read;
     this.#whenHere = whenHere;
     this.#watched = watched;

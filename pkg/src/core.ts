@@ -11,17 +11,29 @@ export type Raw =
   | { readonly deleted: boolean; readonly registers: Record<string, unknown>; readonly counters: Record<string, number>; readonly sets: Record<string, readonly unknown[]> }
   | null | undefined;
 
+/** Letters of an entity's id. */
+const ID_LETTERS = 36;
+/** The ids of entities, one after the other. */
+export type Ids = string;
+
+/** Takes ids apart. */
+export function idsOf(text: Ids): string[] {
+  const ids: string[] = [];
+  for (let at = 0; at < text.length; at += ID_LETTERS) ids.push(text.slice(at, at + ID_LETTERS));
+  return ids;
+}
+
 export interface TextChange { readonly at: number; readonly gone: number; readonly new: string }
 
 export type News =
   | { kind: "welcome" | "saved" | "pairing" | "members" | "audited" }
-  | { kind: "entities" | "fetched"; type: string; ids: string[] }
+  | { kind: "entities" | "fetched"; type: string; ids: Ids }
   | { kind: "ready"; type: string }
   | { kind: "text"; type: string; id: string; field: string; changes: TextChange[]; update?: Uint8Array }
   | { kind: "answer"; number: number; value: unknown; error?: unknown }
-  | { kind: "failed"; type: string; ids: string[]; error: unknown }
+  | { kind: "failed"; type: string; ids: Ids; error: unknown }
   | { kind: "notice"; type: "peerConnected" | "peerDisconnected" | "syncCompleted" | "pairingCompleted" | "syncError"; peer: string; error?: unknown }
-  | { kind: "changed"; peer: string; ids: string[] };
+  | { kind: "changed"; peer: string; ids: Ids };
 
 export interface Core {
   device(): string | undefined;
@@ -30,10 +42,10 @@ export interface Core {
   newId(): string;
   write(type: string, changes: readonly EntityChange[]): void;
   read(type: string, id: string): Raw;
-  /** A JSON array, an item for each id (36 letters each, one after the other): 0 unknown, 1 none, 2 to be read by `read`,
+  /** A JSON array, an item for each id: 0 unknown, 1 none, 2 to be read by `read`,
    *  else `[number of the field, value, …]`. `fields` is JSON: `[[kind, name], …]`. */
-  readMany(type: string, fields: string, ids: string): string;
-  ids(type: string): string[];
+  readMany(type: string, fields: string, ids: Ids): string;
+  ids(type: string): Ids;
   watch(type: string): void;
   fetch(type: string, id: string): void;
   text(type: string, id: string, field: string): string;

@@ -1,7 +1,7 @@
 import type { SyncEvent } from "./contract.js";
-import type { Core, CoreOptions, Edit, EntityChange, News } from "./core.js";
+import { idsOf, type Core, type CoreOptions, type Edit, type EntityChange, type News } from "./core.js";
 import { abortable, call, closed, invalid, syncError } from "./errors.js";
-import { guarded, Queue } from "./live.js";
+import { guarded, Life, Queue } from "./live.js";
 import { OpenTexts } from "./text.js";
 import type { Module } from "./load.js";
 
@@ -28,6 +28,7 @@ export interface Listener {
 /** One open store's engine: writes in, news out, questions and their answers. */
 export class Engine {
   readonly openTexts = new OpenTexts();
+  readonly life = new Life();
   core!: Core;
   listener: Listener | undefined;
   isClosed = false;
@@ -141,6 +142,7 @@ export class Engine {
       this.#answers.clear();
       for (const queue of [...this.#events]) queue.end();
       this.openTexts.end();
+      this.life.end();
     }
   }
 
@@ -172,10 +174,10 @@ export class Engine {
         this.listener?.stirred();
         break;
       case "entities":
-        this.listener?.entities(news.type, news.ids);
+        this.listener?.entities(news.type, idsOf(news.ids));
         break;
       case "fetched":
-        this.listener?.fetched(news.type, news.ids);
+        this.listener?.fetched(news.type, idsOf(news.ids));
         break;
       case "ready":
         this.listener?.ready(news.type);
@@ -203,7 +205,7 @@ export class Engine {
         this.listener?.stirred();
         break;
       case "changed":
-        this.#tell({ type: "entitiesUpdated", ids: news.ids, origin: news.peer === this.device ? "local" : news.peer });
+        this.#tell({ type: "entitiesUpdated", ids: idsOf(news.ids), origin: news.peer === this.device ? "local" : news.peer });
         this.listener?.stirred();
         break;
     }

@@ -12,10 +12,33 @@ export function guarded(run: () => void): void {
   }
 }
 
-/** A value that keeps itself current. */
+/** Tells when a store has closed. */
+export class Life {
+  isOver = false;
+  readonly #ends = new Set<() => void>();
+
+  /** Runs this at the end, unless what it gives is called before. */
+  atEnd(run: () => void): () => void {
+    this.#ends.add(run);
+    return () => this.#ends.delete(run);
+  }
+
+  end(): void {
+    this.isOver = true;
+    for (const end of [...this.#ends]) end();
+    this.#ends.clear();
+  }
+}
+
+/** A value that keeps itself current, for as long as its store is open. */
 export abstract class LiveValue<T> implements Live<T> {
+  readonly #life: Life;
   readonly #listeners = new Set<(value: T) => void>();
   #told: T | undefined;
+
+  constructor(life: Life) {
+    this.#life = life;
+  }
 
   /** The value now: the same reference as long as nothing changed. */
   abstract get current(): T;
@@ -35,6 +58,7 @@ export abstract class LiveValue<T> implements Live<T> {
     // A listener of its own for each call, even of the same function.
     const listener = (value: T) => run(value);
     if (this.#listeners.size === 0) this.start();
+    else this.notify(); // the others, of what gathers
     this.#listeners.add(listener);
     this.#told = this.current;
     guarded(() => listener(this.#told as T));
@@ -52,23 +76,38 @@ export abstract class LiveValue<T> implements Live<T> {
     for (const listener of [...this.#listeners]) guarded(() => listener(value));
   }
 
-  /** The value, once it is there, and then each newer one; of several that came meanwhile, the last. */
+  /**
+   * The value, once it is there, and then each newer one; of several that came meanwhile, the last. Ends when the store
+   * closes.
+   */
   async *[Symbol.asyncIterator](): AsyncIterator<T, undefined> {
-    await this.ready();
+    if (this.#life.isOver) return;
     let wake = () => {};
-    let fresh = true;
-    const stop = this.subscribe(() => {
-      fresh = true;
-      wake();
-    });
+    const release = this.#life.atEnd(() => wake());
+    let stop = () => {};
     try {
+      await new Promise<void>((resolve, reject) => {
+        wake = resolve;
+        this.ready().then(resolve, reject);
+      });
+      if (this.#life.isOver) return;
+      let fresh = true;
+      stop = this.subscribe(() => {
+        fresh = true;
+        wake();
+      });
       for (;;) {
-        if (!fresh) await new Promise<void>(resolve => (wake = resolve));
-        fresh = false;
-        yield this.current;
+        if (fresh) {
+          fresh = false;
+          yield this.current;
+        } else {
+          if (this.#life.isOver) return;
+          await new Promise<void>(resolve => (wake = resolve));
+        }
       }
     } finally {
       stop();
+      release();
     }
   }
 }
@@ -78,8 +117,8 @@ export class LiveCell<T> extends LiveValue<T> {
   #value: T;
   #start: () => void;
 
-  constructor(value: T, start: () => void = () => {}) {
-    super();
+  constructor(life: Life, value: T, start: () => void = () => {}) {
+    super(life);
     this.#value = value;
     this.#start = start;
   }

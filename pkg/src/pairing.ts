@@ -89,7 +89,7 @@ class OfferOf implements PairingOffer {
 
   constructor(store: PairingStore, code: CodeInfo, session: Promise<PairingSession>) {
     this.#store = store;
-    this.current = new LiveCell(read(code));
+    this.current = new LiveCell(store.engine.life, read(code));
     this.session = session;
     // Whoever shows a code may not wait for what comes of it.
     session.catch(() => {});
@@ -135,12 +135,13 @@ class OfferOf implements PairingOffer {
 class SessionOf implements PairingSession {
   readonly peer: Device;
   readonly words: readonly string[];
-  readonly step = new LiveCell<PairingSession["step"]["current"]>("confirming");
+  readonly step: LiveCell<PairingSession["step"]["current"]>;
   error: SyncError | null = null;
   readonly #store: PairingStore;
 
   constructor(store: PairingStore, { id, name, platform, words }: PairPeerInfo) {
     this.#store = store;
+    this.step = new LiveCell<PairingSession["step"]["current"]>(store.engine.life, "confirming");
     this.peer = Object.freeze({ id, name: name || `…${id.slice(-6)}`, platform: platform === "web" ? "web" : "desktop" });
     this.words = Object.freeze([...words]);
   }

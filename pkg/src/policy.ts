@@ -24,7 +24,7 @@ export class PolicyOf extends LiveValue<Policy> implements PolicyControl {
 
   /** `told` hears what this device may do. */
   constructor(engine: Engine, wanted: Policy | undefined, told: (role: SyncStatus["role"]) => void) {
-    super();
+    super(engine.life);
     this.audit = new AuditOf(engine);
     this.#told = told;
     this.#value = wanted?.kind === "enterprise" ? frozen({ ...wanted, roles: {}, teams: {} }) : PERSONAL;

@@ -1,6 +1,6 @@
 import type { Query } from "./contract.js";
 import { invalid } from "./errors.js";
-import { LiveValue } from "./live.js";
+import { LiveValue, type Life } from "./live.js";
 import { same } from "./schema.js";
 
 /** An entity, whatever its schema. */
@@ -8,22 +8,26 @@ export type AnyEntity = { readonly id: string } & Record<string, unknown>;
 type AnyQuery = Query<any, any>;
 type Compare = (a: AnyEntity, b: AnyEntity) => number;
 
-/** How often a list is told that grows while its entities come in. */
-const GROWING_MS = 100;
-/** So many changes at once are somebody's edits, and no page of entities. */
+/** So many changes at once are somebody's edits, and show at once. More are a sync or a page of entities. */
 const FEW = 20;
+/** How long those gather before they show. */
+const GATHER_MS = 100;
+const MAX_GATHER_MS = 1_000;
+/** How many times as long as it took to show them the last time: the page is there for more than this list. */
+const GATHER_TIMES = 4;
 
 const byId: Compare = (a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
 
 /** What a query needs of its collection. */
 export interface Source {
+  readonly life: Life;
   /** All entities that are not deleted, in the order of their ids. */
   everything(): readonly AnyEntity[];
+  /** Reads those of these anew that have changed, all at once. */
+  refresh(ids: readonly string[]): void;
   peek(id: string): AnyEntity | undefined;
   /** Grows with each change. */
   readonly version: number;
-  /** Whether all entities are here; until then they come in parts. */
-  readonly isReady: boolean;
   whenReady(): Promise<void>;
   /** Tells the query of changes, until it is let go. */
   hold(query: QueryLive): void;
@@ -40,14 +44,16 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
   /** All picked, in order; `#rows` is the part of them that the query asks for. */
   #sorted: AnyEntity[] = [];
   #rows: readonly AnyEntity[] = Object.freeze([]);
-  #toldAt = 0;
-  /** Entities that came in and were not looked at yet. */
+  /** Entities that have changed and were not looked at yet. */
   #missed: string[] = [];
-  /** The collection's version that `#picked` stands for. */
+  /** When they may be shown, and what waits for that. */
+  #showAt = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** The collection's version that `#picked` stands for; nobody tells of changes while nobody watches. */
   #version = -1;
 
   constructor(source: Source, query: AnyQuery = {}) {
-    super();
+    super(source.life);
     this.#source = source;
     this.#query = query;
     for (const [name, value] of Object.entries({ limit: query.limit, offset: query.offset })) {
@@ -59,7 +65,11 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
   }
 
   get current(): readonly AnyEntity[] {
-    if (this.#version !== this.#source.version) this.#pickAll();
+    if (!this.isWatched) {
+      if (this.#version !== this.#source.version) this.#pickAll();
+    } else if (this.#missed.length > 0) {
+      this.#pick(this.#missed.splice(0));
+    }
     return this.#rows;
   }
 
@@ -70,6 +80,8 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
 
   protected override stop(): void {
     this.#source.release(this);
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
   protected override ready(): Promise<void> {
@@ -80,21 +92,30 @@ export class QueryLive extends LiveValue<readonly AnyEntity[]> {
   touched(ids: readonly string[] | undefined): void {
     if (ids === undefined) {
       this.#pickAll();
+      this.notify();
+    } else if (ids.length <= FEW && this.#missed.length === 0) {
+      this.#pick(ids);
+      this.notify();
     } else {
-      // While the entities come in, page after page, a list that grows many times a second helps nobody.
-      const now = performance.now();
-      if (!this.#source.isReady && ids.length > FEW && now - this.#toldAt < GROWING_MS) {
-        this.#missed.push(...ids);
-        return;
-      }
-      this.#toldAt = now;
-      this.#pick(this.#missed.length > 0 ? [...this.#missed, ...ids] : ids);
+      for (const id of ids) this.#missed.push(id);
+      // A list that changes many times a second helps nobody; somebody's edits do not wait for what gathers.
+      const wait = ids.length <= FEW ? 0 : this.#showAt - performance.now();
+      if (wait <= 0) this.#show();
+      else this.#timer ??= setTimeout(() => this.#show(), wait);
     }
+  }
+
+  #show(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const start = performance.now();
     this.notify();
+    const now = performance.now();
+    this.#showAt = now + Math.min(Math.max(GATHER_TIMES * (now - start), GATHER_MS), MAX_GATHER_MS);
   }
 
   #pick(ids: readonly string[]): void {
-    this.#missed = [];
+    this.#source.refresh(ids);
     const gone = new Set<AnyEntity>();
     const come: AnyEntity[] = [];
     for (const id of ids) {

@@ -54,8 +54,8 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
       this.#collections.set(type, new CollectionOf(engine, type, fields));
     }
     const look = () => this.stirred();
-    this.#status = new LiveCell<SyncStatus>(Object.freeze({ ...NO_STATUS, tab: engine.core.leads() ? "leader" : "follower" }), look);
-    this.#peers = new LiveCell<readonly Peer[]>(Object.freeze([]), look);
+    this.#status = new LiveCell<SyncStatus>(engine.life, Object.freeze({ ...NO_STATUS, tab: engine.core.leads() ? "leader" : "follower" }), look);
+    this.#peers = new LiveCell<readonly Peer[]>(engine.life, Object.freeze([]), look);
     this.#pairing = new PairingOf({ engine, module, peer: id => this.#peer(id), trusted: () => this.#keep() });
     this.#policy = new PolicyOf(engine, options.policy, role => this.#status.set(this.#with({ role })));
     this.cloud = Object.freeze({

@@ -16,7 +16,7 @@ export class TextHandle extends LiveValue<string> implements Text {
   #applying = false;
 
   constructor(engine: Engine, type: string, id: string, field: string) {
-    super();
+    super(engine.life);
     this.#engine = engine;
     this.#type = type;
     this.#id = id;

@@ -46,8 +46,17 @@ pub fn entity_id(id: &str) -> Result<EntityId> {
     id.parse()
 }
 
+/// Letters of an entity's id.
+pub const ID_LETTERS: usize = 36;
+
+/// Ids one after the other in one text: the facade takes it apart for less than it costs to hand over each.
 pub fn ids_to_js(ids: &[EntityId]) -> JsValue {
-    ids.iter().map(|id| JsValue::from_str(&id.to_string())).collect::<Array>().into()
+    let mut text = String::with_capacity(ids.len() * ID_LETTERS);
+    let mut letters = [0; ID_LETTERS];
+    for id in ids {
+        text.push_str(uuid::Uuid::from_bytes(id.0).hyphenated().encode_lower(&mut letters));
+    }
+    text.into()
 }
 
 /// A value as JavaScript has it.

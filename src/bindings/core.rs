@@ -132,7 +132,7 @@ impl Core {
         thrown(read_many(&self.shared.replica.borrow(), &name, &wanted, ids))
     }
 
-    /// The entities of a type that are here.
+    /// The entities of a type that are here: their ids one after the other.
     pub fn ids(&self, name: &str) -> Thrown<JsValue> {
         let name = thrown(entity_type(name))?;
         Ok(ids_to_js(&self.shared.replica.borrow().ids(&name)))

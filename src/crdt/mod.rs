@@ -20,7 +20,7 @@ mod view;
 pub use check::check_event;
 pub use edit::Edit;
 pub use logs::{EventAt, LogIx, LogTable};
-pub use page::{decode_page, decode_state, encode_page, join_page, split_page};
+pub use page::{StateReader, decode_page, decode_state, encode_page, join_page, split_page};
 pub use state::{Changed, EntityState, EventApplicator};
 pub use text::{MAX_TEXT_SESSIONS, TextSession, text_client_id, typed_in};
 #[cfg(feature = "text")]

@@ -1,7 +1,5 @@
 //! Cache pages: the states of several entities as bytes. Numbers of logs stand in them as they are on this device.
 
-use std::collections::BTreeSet;
-
 use super::counter::Counter;
 use super::life::{Logs, out_of_order};
 use super::register::Register;
@@ -12,6 +10,9 @@ use crate::error::Result;
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::MAX_NAME_BYTES;
 use crate::types::{EntityId, FieldName};
+
+/// Names that are looked through for one that is not where it was expected.
+const MAX_NAMES: usize = 64;
 
 impl EntityState {
     /// Appends the state: equal states give equal bytes, in whatever order their events came.
@@ -36,24 +37,15 @@ impl EntityState {
 
     /// Reads what [`EntityState::encode`] wrote; anything else is an error.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        Self::decode_sharing(reader, &mut BTreeSet::new())
+        Self::decode_sharing(reader, &mut Names::default())
     }
 
-    /// `names` keeps one copy of each field's name for all entities of a page.
-    fn decode_sharing(reader: &mut Reader<'_>, names: &mut BTreeSet<FieldName>) -> Result<Self> {
+    fn decode_sharing(reader: &mut Reader<'_>, names: &mut Names) -> Result<Self> {
         let logs = Logs::decode(reader)?;
         let count = reader.count(usize::MAX, "fields of an entity")?;
         let mut fields = Vec::<Field>::new();
         for _ in 0..count {
-            let name = reader.text(MAX_NAME_BYTES, "a field name")?;
-            let name = match names.get(name) {
-                Some(known) => known.clone(),
-                None => {
-                    let name = FieldName::new(name)?;
-                    names.insert(name.clone());
-                    name
-                }
-            };
+            let name = names.take(reader.bytes(MAX_NAME_BYTES, "a field name")?)?;
             let state = match reader.byte()? {
                 0 => FieldState::Register(Register::decode(reader)?),
                 1 => FieldState::Counter(Box::new(Counter::decode(reader)?)),
@@ -70,6 +62,37 @@ impl EntityState {
         fields.shrink_to_fit();
         let early = EarlyRemovals::decode(reader)?;
         Ok(Self { logs, fields, early: (!early.is_empty()).then(|| Box::new(early)) })
+    }
+}
+
+/// One copy of each field's name for all entities that are read one after the other.
+#[derive(Default, Debug)]
+struct Names {
+    known: Vec<FieldName>,
+    /// Where the name stands that followed the last one before: entities of a type have mostly the same fields.
+    next: usize,
+}
+
+impl Names {
+    fn take(&mut self, name: &[u8]) -> Result<FieldName> {
+        let is_it = |known: &FieldName| known.as_str().as_bytes() == name;
+        let found = match self.known.get(self.next) {
+            Some(known) if is_it(known) => Some(self.next),
+            _ => self.known.iter().position(is_it),
+        };
+        let place = match found {
+            Some(place) => place,
+            None => {
+                let name = std::str::from_utf8(name).map_err(|_| out_of_order())?;
+                if self.known.len() >= MAX_NAMES {
+                    self.known.clear();
+                }
+                self.known.push(FieldName::new(name)?);
+                self.known.len() - 1
+            }
+        };
+        self.next = if place + 1 < self.known.len() { place + 1 } else { 0 };
+        self.known.get(place).cloned().ok_or_else(out_of_order)
     }
 }
 
@@ -112,20 +135,27 @@ pub fn split_page(bytes: &[u8]) -> Result<Vec<(EntityId, &[u8])>> {
 
 /// Reads one state of a [`split_page`].
 pub fn decode_state(bytes: &[u8]) -> Result<EntityState> {
-    let mut reader = Reader::new(bytes);
-    let state = EntityState::decode(&mut reader)?;
-    reader.finish()?;
-    Ok(state)
+    StateReader::default().read(bytes)
+}
+
+/// Reads many states, which share one copy of each field's name.
+#[derive(Default, Debug)]
+pub struct StateReader {
+    names: Names,
+}
+
+impl StateReader {
+    /// Reads one state of a [`split_page`].
+    pub fn read(&mut self, bytes: &[u8]) -> Result<EntityState> {
+        let mut reader = Reader::new(bytes);
+        let state = EntityState::decode_sharing(&mut reader, &mut self.names)?;
+        reader.finish()?;
+        Ok(state)
+    }
 }
 
 /// Reads [`encode_page`]; a page that is anything else is an error, and is to be built again.
 pub fn decode_page(bytes: &[u8]) -> Result<Vec<(EntityId, EntityState)>> {
-    let mut names = BTreeSet::new();
-    let mut entities = Vec::new();
-    for (id, state) in split_page(bytes)? {
-        let mut reader = Reader::new(state);
-        entities.push((id, EntityState::decode_sharing(&mut reader, &mut names)?));
-        reader.finish()?;
-    }
-    Ok(entities)
+    let mut reader = StateReader::default();
+    split_page(bytes)?.into_iter().map(|(id, state)| Ok((id, reader.read(state)?))).collect()
 }

@@ -24,9 +24,12 @@ impl EntityState {
     }
 
     /// The fields that a reader sees, but for texts, which are opened one by one.
-    pub fn fields_but_texts(&self, logs: &LogTable) -> Vec<(FieldName, FieldValue)> {
+    pub fn fields_but_texts<'a>(
+        &'a self,
+        logs: &'a LogTable,
+    ) -> impl Iterator<Item = (&'a FieldName, FieldValue)> + 'a {
         let fields = self.fields.iter().filter(|field| !matches!(field.state, FieldState::Text(_)));
-        fields.filter_map(|field| Some((field.name.clone(), self.value(&field.state, logs)?))).collect()
+        fields.filter_map(|field| Some((&field.name, self.value(&field.state, logs)?)))
     }
 
     fn value(&self, state: &FieldState, logs: &LogTable) -> Option<FieldValue> {

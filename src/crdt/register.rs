@@ -210,7 +210,7 @@ fn compact(value: &Value) -> Bytes {
 /// Reads bytes of a value behind their length, and checks that they are one.
 pub(super) fn read_value<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8]> {
     let bytes = reader.bytes(MAX_EVENT_BYTES, "a value")?;
-    Value::from_bytes(bytes)?;
+    Value::check(bytes)?;
     Ok(bytes)
 }
 

@@ -299,7 +299,7 @@ impl SyncEngine {
                 }
                 let reply = match then {
                     Then::Show => Reply::Entities(found.views),
-                    Then::States => self.states(found.states),
+                    Then::States => self.states(found.states, false),
                     Then::Explain(id) => Reply::NotSynced(self.reasons(Some(id))),
                 };
                 self.let_go();

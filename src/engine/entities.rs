@@ -21,7 +21,7 @@ const PAGE_ENTITIES: usize = 128;
 /// A page splits when it has more bytes, so far as its entities allow.
 const PAGE_BYTES: usize = 64 << 10;
 /// How many entities a page has after a split.
-const PAGE_FILL: usize = 64;
+pub const PAGE_FILL: usize = 64;
 
 /// A state in memory, and whether it differs from the page on disk.
 #[derive(Default, Debug)]

@@ -1,26 +1,23 @@
 //! Reading many entities: pages in the order of their ids, with what is in memory laid over them.
 
-use std::collections::BTreeMap;
-
 use super::calls::Asked;
-use super::io::{CallId, EntityEdit, Output, Reply};
+use super::entities::PAGE_FILL;
+use super::import::imports;
+use super::io::{CallId, Output, Reply};
 use super::layout::{self, TypeIx};
-use super::local::{Draft, PageKey};
-use super::remote::Arrived;
+use super::local::PageKey;
 use super::{SyncEngine, Wanted};
-use crate::crdt::{Edit, EntityState, EntityView, EventAt, FieldValue, decode_page, text_client_id};
-use crate::error::Result;
+use crate::crdt::{EntityView, StateReader, split_page};
+use crate::error::{Error, Result};
 use crate::policy::Invite;
 use crate::store::{Read, Rows, Table};
 use crate::types::codec::put_bytes;
-use crate::types::{EntityId, EntityType, Event, Hash, InFull};
+use crate::types::{EntityId, EntityType, Hash};
 
-/// Events in one commit of what is written again, and bytes after which it is closed.
-const IMPORT_EVENTS: usize = 500;
-const IMPORT_BYTES: usize = 2 << 20;
-/// Bytes of text in one event of what is written again, and small edits in one.
-const PIECE_BYTES: usize = 256 << 10;
-const PIECE_EDITS: usize = 256;
+/// Pages that are read at once.
+const LISTED_PAGES: usize = 48;
+/// Bytes of pages after which no further one is read along, and bytes of states after which a listing is full.
+const MAX_BYTES: usize = 4 << 20;
 
 /// What a listing is for.
 #[derive(Debug)]
@@ -53,17 +50,12 @@ pub struct Listing {
     limit: usize,
     views: Vec<EntityView>,
     purpose: Purpose,
-    /// The page that was asked for.
+    /// Bytes of the states so far.
+    bytes: usize,
+    /// The first of the pages that were asked for.
     reading: Option<EntityId>,
     /// Pages that events wait for, and that were asked for.
     pub waits: Vec<PageKey>,
-}
-
-/// The entities of one type that come along into a joined vault.
-#[derive(Debug)]
-pub struct Import {
-    pub entity_type: EntityType,
-    pub entities: Vec<EntityEdit>,
 }
 
 impl Listing {
@@ -84,12 +76,40 @@ impl Listing {
                 }
             }
         }
-        Self { types, from, loaded: None, limit, views: Vec::new(), purpose, reading: None, waits: Vec::new() }
+        Self {
+            types,
+            from,
+            loaded: None,
+            limit,
+            views: Vec::new(),
+            purpose,
+            bytes: 0,
+            reading: None,
+            waits: Vec::new(),
+        }
     }
 
-    fn is_full(&self) -> bool {
+    fn count(&self) -> usize {
         let states = if let Purpose::States(states) = &self.purpose { states.len() } else { 0 };
-        self.views.len() + states >= self.limit
+        self.views.len() + states
+    }
+
+    /// Whether nothing more is read.
+    fn is_full(&self) -> bool {
+        self.count() >= self.limit || self.bytes >= MAX_BYTES
+    }
+
+    /// Whether nothing more is taken: states of pages that were read once need not be read again for the next listing.
+    fn is_over(&self) -> bool {
+        match self.purpose {
+            Purpose::States(_) => self.count() >= self.limit.saturating_mul(2) || self.bytes >= 2 * MAX_BYTES,
+            _ => self.is_full(),
+        }
+    }
+
+    /// How many pages to read for what is wanted still.
+    fn pages(&self) -> usize {
+        self.limit.saturating_sub(self.count()).div_ceil(PAGE_FILL).clamp(1, LISTED_PAGES)
     }
 
     fn next_type(&mut self) {
@@ -128,12 +148,20 @@ impl SyncEngine {
                 return;
             }
             if let Some(first) = self.entities.page_of(&(ty, listing.from)) {
+                let read = Read::Range {
+                    table: Table::Pages,
+                    from: layout::page_row(ty, &first),
+                    to: layout::directory_row(TypeIx(ty.0.saturating_add(1))),
+                    max_rows: listing.pages(),
+                    max_bytes: MAX_BYTES,
+                };
                 listing.reading = Some(first);
                 self.asked.insert(call, Asked::List(listing));
-                return self.read(Read::Get(Table::Pages, layout::page_row(ty, &first)), Wanted::Call(call));
+                return self.read(read, Wanted::Call(call));
             }
             let end = self.entities.directory(ty).first().copied();
-            self.list_stretch(&mut listing, ty, end, BTreeMap::new());
+            // Without a page there is nothing to read wrong.
+            let _ = self.list_stretch(&mut listing, ty, end, &[]);
         }
         self.list_done(call, listing);
     }
@@ -141,26 +169,49 @@ impl SyncEngine {
     pub(super) fn list_rows(&mut self, call: CallId, mut listing: Listing, rows: Rows) {
         let (Some(ty), Some(first)) = (listing.types.first().copied(), listing.reading.take()) else { return };
         let place = self.entities.directory(ty).binary_search(&first).ok();
-        match (read_page(rows), place) {
-            (Some(page), Some(place)) if !self.checkpointing && self.entities.pages_waited_for(ty).is_empty() => {
-                let end = self.entities.directory(ty).get(place + 1).copied();
-                self.list_stretch(&mut listing, ty, end, page.into_iter().collect());
-            }
-            (None, Some(_)) if !self.checkpointing => self.rebuild_pages(ty),
-            // The pages were cut anew meanwhile: the same stretch again.
-            _ => {}
+        // Where the pages were cut anew meanwhile: the same stretch again.
+        if let Some(place) = place
+            && !self.checkpointing
+            && self.entities.pages_waited_for(ty).is_empty()
+            && self.list_pages(&mut listing, ty, place, rows).is_err()
+        {
+            self.rebuild_pages(ty);
         }
         self.list_step(call, listing);
     }
 
-    /// Takes the entities from the cursor on and before `end`, from a page and from memory.
+    /// Takes the entities of the pages that were read, the first of which stands at `place` in the directory. Fails at
+    /// a page that is missing or damaged; the cursor stands there then.
+    fn list_pages(&mut self, listing: &mut Listing, ty: TypeIx, mut place: usize, rows: Rows) -> Result<()> {
+        let no_page = || Error::storage("a page of entities is missing or damaged");
+        if rows.rows.is_empty() {
+            return Err(no_page());
+        }
+        for (key, page) in rows.rows {
+            let directory = self.entities.directory(ty);
+            let Some(first) = directory.get(place) else { break };
+            if key != layout::page_row(ty, first) {
+                return Err(no_page());
+            }
+            place += 1;
+            let end = directory.get(place).copied();
+            self.list_stretch(listing, ty, end, &split_page(&page)?)?;
+            if listing.is_over() || end.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the entities from the cursor on and before `end`, from a page and from memory. Fails where one of the page
+    /// cannot be read; the cursor stands there then.
     fn list_stretch(
         &mut self,
         listing: &mut Listing,
         ty: TypeIx,
         end: Option<EntityId>,
-        page: BTreeMap<EntityId, EntityState>,
-    ) {
+        page: &[(EntityId, &[u8])],
+    ) -> Result<()> {
         let loaded = listing.loaded.get_or_insert_with(|| {
             let mut ids: Vec<EntityId> = self.entities.in_memory(ty).map(|(id, _)| *id).collect();
             ids.sort_unstable();
@@ -168,26 +219,36 @@ impl SyncEngine {
         });
         let inside = |id: &EntityId| *id >= listing.from && end.is_none_or(|end| *id < end);
         let start = loaded.partition_point(|id| *id < listing.from);
-        let mut ids: Vec<EntityId> = loaded.iter().skip(start).take_while(|id| inside(id)).copied().collect();
-        ids.extend(page.keys().filter(|id| inside(id)));
-        ids.sort_unstable();
-        ids.dedup();
-        let Some(name) = self.type_name(ty).cloned() else { return listing.next_type() };
-        let mut bytes = Vec::new();
-        for id in ids {
-            if listing.is_full() {
-                listing.from = id;
-                return;
+        let memory = loaded.iter().skip(start).take_while(|id| inside(id)).copied();
+        let entities = overlaid(memory, page.iter().copied().filter(|(id, _)| inside(id)));
+        let Some(name) = self.type_name(ty).cloned() else {
+            listing.next_type();
+            return Ok(());
+        };
+        let (mut bytes, mut reader) = (Vec::new(), StateReader::default());
+        for (id, stored) in entities {
+            listing.from = id;
+            if listing.is_over() {
+                return Ok(());
             }
-            let state = self.entities.get(&(ty, id)).or_else(|| page.get(&id));
+            let held = self.entities.get(&(ty, id));
+            if let (Purpose::States(states), None, Some(stored)) = (&mut listing.purpose, held, stored) {
+                // As it is stored: who reads it takes it apart.
+                listing.bytes += stored.len();
+                states.push((id, stored.to_vec()));
+                continue;
+            }
+            let read = if held.is_none() { stored.map(|stored| reader.read(stored)).transpose()? } else { None };
             // What is deleted comes along into another vault: it can be restored there too.
             let hidden = matches!(listing.purpose, Purpose::Move(_) | Purpose::States(_));
-            let Some(state) = state.filter(|state| state.is_visible() || (hidden && state.exists())) else { continue };
+            let state = held.or(read.as_ref()).filter(|state| state.is_visible() || (hidden && state.exists()));
+            let Some(state) = state else { continue };
             match &mut listing.purpose {
                 Purpose::Views | Purpose::Move(_) => listing.views.push(state.view(name.clone(), id, &self.ids)),
                 Purpose::States(states) => {
                     let mut bytes = Vec::new();
                     state.encode(&mut bytes);
+                    listing.bytes += bytes.len();
                     states.push((id, bytes));
                 }
                 Purpose::Digest(hasher) => {
@@ -203,12 +264,13 @@ impl SyncEngine {
             Some(end) => listing.from = end,
             None => listing.next_type(),
         }
+        Ok(())
     }
 
     fn list_done(&mut self, call: CallId, listing: Listing) {
         let reply = match listing.purpose {
             Purpose::Views => Reply::Entities(listing.views),
-            Purpose::States(states) => self.states(states),
+            Purpose::States(states) => self.states(states, !listing.types.is_empty()),
             Purpose::Digest(hasher) => Reply::Digest(Hash(*hasher.finalize().as_bytes())),
             Purpose::Move(invite) => {
                 let result = self.join_now(call, &invite, imports(listing.views));
@@ -227,126 +289,40 @@ impl SyncEngine {
         let listing = Listing::new(self, types, None, usize::MAX, Purpose::Move(Box::new(invite)));
         self.list_step(call, listing);
     }
-
-    /// Writes entities of the old vault into the new one, under their ids.
-    pub(super) fn write_import(&mut self, import: Import, arrived: &mut Arrived) -> Result<()> {
-        let name = self.own_log(&import.entity_type);
-        let key = self.log_mut(&name).key;
-        let mut hlc = self.hlc.tick(self.now);
-        let mut events: Vec<Event> = Vec::new();
-        let (mut bytes, mut buffer) = (0, Vec::new());
-        for entity in import.entities {
-            let Some(id) = entity.id else { continue };
-            let mut state = EntityState::default();
-            for edits in pieces(entity.edits) {
-                if events.len() >= IMPORT_EVENTS || bytes > IMPORT_BYTES {
-                    let events = std::mem::take(&mut events);
-                    self.commit(key, vec![Draft { hlc, stands_for: None, events }], arrived)?;
-                    (hlc, bytes) = (self.hlc.tick(self.now), 0);
-                }
-                let seq = self.logs.get(&key).map_or(1, |log| log.tip.seq + 1);
-                let at = EventAt { log: key.ix, seq, index: events.len() as u32, hlc, commit: 0, counts: true };
-                let ops = state.prepare(&edits, &at, &self.ids, text_client_id(name.id, 0))?;
-                if ops.is_empty() {
-                    continue;
-                }
-                let event = Event { entity: id, seen: Vec::new(), ops };
-                state.apply(&event, &at, &mut self.ids);
-                buffer.clear();
-                event.encode(&mut buffer, &mut InFull);
-                bytes += buffer.len();
-                events.push(event);
-            }
-        }
-        if events.is_empty() {
-            return Ok(());
-        }
-        self.commit(key, vec![Draft { hlc, stands_for: None, events }], arrived)
-    }
 }
 
-/// Cuts edits so that each piece fits into an event; the order is kept.
-fn pieces(edits: Vec<Edit>) -> Vec<Vec<Edit>> {
-    let mut pieces: Vec<Vec<Edit>> = Vec::new();
-    let mut room = 0;
-    for edit in edits {
-        if let Edit::TextInsert(field, mut at, text) = edit {
-            let mut rest = text.as_str();
-            while !rest.is_empty() {
-                let mut end = rest.len().min(PIECE_BYTES);
-                while !rest.is_char_boundary(end) {
-                    end -= 1;
-                }
-                let (head, tail) = rest.split_at(end);
-                pieces.push(vec![Edit::TextInsert(field.clone(), at, head.to_owned())]);
-                at += head.encode_utf16().count() as u32;
-                rest = tail;
-            }
-            room = 0;
-            continue;
+/// Both in the order of their ids; of an entity that is in both, the one in memory, which has no bytes here.
+fn overlaid<'a>(
+    memory: impl Iterator<Item = EntityId>,
+    page: impl Iterator<Item = (EntityId, &'a [u8])>,
+) -> Vec<(EntityId, Option<&'a [u8]>)> {
+    let mut entities = Vec::with_capacity(page.size_hint().1.unwrap_or(0));
+    let mut page = page.peekable();
+    for id in memory {
+        while let Some((stored, bytes)) = page.next_if(|(stored, _)| *stored < id) {
+            entities.push((stored, Some(bytes)));
         }
-        let bytes = match &edit {
-            Edit::Set(_, value) | Edit::Insert(_, value) => value.to_bytes().len(),
-            Edit::Opaque(_, bytes) => bytes.len(),
-            _ => 0,
+        page.next_if(|(stored, _)| *stored == id);
+        entities.push((id, None));
+    }
+    entities.extend(page.map(|(id, bytes)| (id, Some(bytes))));
+    entities
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test;
+
+    #[test]
+    fn what_is_in_memory_lies_over_the_page_in_the_order_of_ids() {
+        let id = |byte| EntityId([byte; 16]);
+        let page = [1, 3, 4, 6].map(|byte| (id(byte), &b"stored"[..]));
+        let shown = |memory: &[u8]| {
+            let entities = overlaid(memory.iter().map(|byte| id(*byte)), page.into_iter());
+            entities.into_iter().map(|(id, stored)| (id.0[0], stored.is_some())).collect::<Vec<_>>()
         };
-        match pieces.last_mut() {
-            Some(piece) if bytes < room && piece.len() < PIECE_EDITS => {
-                room -= bytes;
-                piece.push(edit);
-            }
-            _ => {
-                room = PIECE_BYTES.saturating_sub(bytes);
-                pieces.push(vec![edit]);
-            }
-        }
-    }
-    pieces
-}
-
-/// Views as the edits that make them.
-fn imports(views: Vec<EntityView>) -> Vec<Import> {
-    let mut imports: Vec<Import> = Vec::new();
-    for view in views {
-        let mut edits = vec![Edit::Create];
-        for (field, values) in view.fields {
-            for value in values {
-                match value {
-                    FieldValue::Register(value) => edits.push(Edit::Set(field.clone(), value)),
-                    FieldValue::Counter(sum) => edits.push(Edit::Add(field.clone(), sum)),
-                    FieldValue::Set(items) => {
-                        edits.extend(items.into_iter().map(|item| Edit::Insert(field.clone(), item)));
-                    }
-                    FieldValue::Text(text, marks) => {
-                        edits.push(Edit::TextInsert(field.clone(), 0, text));
-                        edits.extend(
-                            marks
-                                .into_iter()
-                                .map(|mark| Edit::TextMark(field.clone(), mark.at, mark.length, mark.key, mark.value)),
-                        );
-                    }
-                    FieldValue::Opaque(updates) => {
-                        edits.extend(updates.into_iter().map(|bytes| Edit::Opaque(field.clone(), bytes)));
-                    }
-                }
-            }
-        }
-        if view.deleted {
-            edits.push(Edit::Delete);
-        }
-        let entity = EntityEdit { id: Some(view.id), edits };
-        match imports.last_mut() {
-            Some(last) if last.entity_type == view.entity_type => last.entities.push(entity),
-            _ => imports.push(Import { entity_type: view.entity_type, entities: vec![entity] }),
-        }
-    }
-    imports
-}
-
-/// The entities of a page that was read; `None` where it is damaged.
-fn read_page(rows: Rows) -> Option<Vec<(EntityId, EntityState)>> {
-    match rows.one().ok()? {
-        Some((_, bytes)) => decode_page(&bytes).ok(),
-        None => None,
+        assert_eq!(shown(&[]), [(1, true), (3, true), (4, true), (6, true)]);
+        assert_eq!(shown(&[2, 3, 6, 9]), [(1, true), (2, false), (3, false), (4, true), (6, false), (9, false)]);
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod entropy;
 mod fork;
 mod greeting;
 mod history;
+mod import;
 mod io;
 mod layout;
 mod listing;

@@ -77,8 +77,10 @@ pub struct States {
     pub logs: Vec<LogId>,
     /// Those among them that are forked.
     pub forked: Vec<LogIx>,
-    /// The entities that exist, deleted ones too, in the order of their ids.
+    /// The entities, deleted ones too, in the order of their ids.
     pub states: Vec<(EntityId, Vec<u8>)>,
+    /// Whether more entities of a listing follow.
+    pub more: bool,
 }
 
 /// What has changed, told once it is on disk.
@@ -382,8 +384,8 @@ impl SyncEngine {
     }
 
     /// The answer with these states.
-    pub(super) fn states(&self, states: Vec<(EntityId, Vec<u8>)>) -> Reply {
-        Reply::States(Box::new(States { logs: self.ids.ids().to_vec(), forked: self.ids.forked(), states }))
+    pub(super) fn states(&self, states: Vec<(EntityId, Vec<u8>)>, more: bool) -> Reply {
+        Reply::States(Box::new(States { logs: self.ids.ids().to_vec(), forked: self.ids.forked(), states, more }))
     }
 
     fn own_id(&self) -> LogId {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::import::Import;
 use super::io::{CallId, Output, Reply, SyncEvent, TrustedPeer};
 use super::layout::{self, meta};
-use super::listing::Import;
 use super::remote::Arrived;
 use super::{Landed, SyncEngine, Vault};
 use crate::error::{Error, ErrorCode, Result};

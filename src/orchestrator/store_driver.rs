@@ -14,6 +14,8 @@ use crate::store::{Durability, Read, Rows, Store, WriteBatch};
 /// Batches that one commit takes together, and their bytes of keys and values (but at least one batch).
 const MAX_GROUP_BATCHES: usize = 256;
 const MAX_GROUP_BYTES: usize = 8 << 20;
+/// Reads that go together.
+const MAX_GROUP_READS: usize = 32;
 
 /// What a store is told.
 #[derive(Debug)]
@@ -95,9 +97,15 @@ pub async fn drive_store<S: Store>(mut store: S, mut end: StoreEnd) {
             }
         }
         // A closed `done` means that nobody waits for answers; what was asked for is still carried out.
-        if let Some(StoreCommand::Read(..)) = waiting.front() {
-            if let Some(StoreCommand::Read(ticket, read)) = waiting.pop_front() {
-                let _ = end.done.send(StoreDone::Rows(ticket, store.read(&read).await));
+        let (tickets, reads) = take_reads(&mut waiting);
+        if !reads.is_empty() {
+            match store.read_all(&reads).await {
+                Ok(answers) => tickets.into_iter().zip(answers).for_each(|(ticket, rows)| {
+                    let _ = end.done.send(StoreDone::Rows(ticket, Ok(rows)));
+                }),
+                Err(error) => tickets.into_iter().for_each(|ticket| {
+                    let _ = end.done.send(StoreDone::Rows(ticket, Err(error.clone())));
+                }),
             }
             continue;
         }
@@ -115,6 +123,19 @@ pub async fn drive_store<S: Store>(mut store: S, mut end: StoreEnd) {
     }
     drop(store);
     drop(end);
+}
+
+/// Takes the reads at the front.
+fn take_reads(waiting: &mut VecDeque<StoreCommand>) -> (Vec<Ticket>, Vec<Read>) {
+    let mut reads = (Vec::new(), Vec::new());
+    while reads.0.len() < MAX_GROUP_READS
+        && let Some(StoreCommand::Read(..)) = waiting.front()
+        && let Some(StoreCommand::Read(ticket, read)) = waiting.pop_front()
+    {
+        reads.0.push(ticket);
+        reads.1.push(read);
+    }
+    reads
 }
 
 /// Takes the writes at the front as one batch, as sure as the surest of them.

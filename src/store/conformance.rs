@@ -117,6 +117,18 @@ async fn tables_do_not_mix(store: &mut impl Store) {
         let expected = (table != Table::Logs).then(|| vec![table as u8]);
         assert_eq!(get(store, table, b"same key").await, expected, "{table:?}");
     }
+    let mut reads = Table::ALL.map(|table| Read::Get(table, b"same key".to_vec())).to_vec();
+    let floor = Read::Floor { table: Table::Pages, from: b"s".to_vec(), key: b"t".to_vec() };
+    let range =
+        Read::Range { table: Table::Meta, from: b"s".to_vec(), to: b"t".to_vec(), max_rows: 9, max_bytes: 1 << 20 };
+    for more in [floor, range] {
+        reads.push(more);
+        let mut one_by_one = Vec::new();
+        for read in &reads {
+            one_by_one.push(store.read(read).await.expect("a read answers"));
+        }
+        assert_eq!(store.read_all(&reads).await.expect("reads answer together"), one_by_one);
+    }
 }
 
 async fn keys_and_values_may_be_any_bytes_or_none(store: &mut impl Store) {

@@ -135,6 +135,15 @@ pub enum Read {
     },
 }
 
+impl Read {
+    /// The table that it reads.
+    pub fn table(&self) -> Table {
+        match self {
+            Read::Get(table, _) | Read::Floor { table, .. } | Read::Range { table, .. } => *table,
+        }
+    }
+}
+
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
@@ -230,6 +239,15 @@ pub trait Store {
 
     /// Reads rows of the last committed state; one damaged row is no reason to fail the others.
     async fn read(&self, read: &Read) -> Result<Rows>;
+
+    /// The answers to several, all of the same committed state, in their order.
+    async fn read_all(&self, reads: &[Read]) -> Result<Vec<Rows>> {
+        let mut answers = Vec::with_capacity(reads.len());
+        for read in reads {
+            answers.push(self.read(read).await?);
+        }
+        Ok(answers)
+    }
 
     /// Bytes in use, roughly.
     async fn used_bytes(&self) -> Result<u64>;

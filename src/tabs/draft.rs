@@ -69,6 +69,10 @@ impl Drafts {
         self.queue.iter().filter(|draft| draft.touches(entity_type, id))
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Writes that are not known to be saved.
     pub fn unsaved(&self) -> usize {
         self.queue.iter().filter(|draft| draft.place.is_none()).count()

@@ -8,8 +8,8 @@ use crate::engine::{Call, Reply, SyncEvent, TabId};
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::{EntityId, EntityType, PeerId};
 
-/// Entities that one message brings.
-const PAGE: usize = 500;
+/// About how many entities one message brings.
+const PAGE: usize = 2_000;
 
 /// What goes in.
 #[derive(Debug)]
@@ -149,12 +149,11 @@ impl Hub {
             (Waiting::Nothing, _) => {}
             (Waiting::Welcome(tab), Ok(Reply::Tab(opened))) => self.post(ToTab::Welcome(tab, opened)),
             (Waiting::Page(tab, entity_type), Ok(Reply::States(states))) => {
-                let last = states.states.len() < PAGE;
-                if let Some((id, _)) = states.states.last().filter(|_| !last) {
+                if let Some((id, _)) = states.states.last().filter(|_| states.more) {
                     let call = Call::States { entity_type: entity_type.clone(), after: Some(*id), limit: PAGE };
                     self.call(call, Waiting::Page(tab, entity_type.clone()));
                 }
-                self.post(ToTab::Page(tab, entity_type, *states, last));
+                self.post(ToTab::Page(tab, entity_type, *states));
             }
             (Waiting::Fetched(tab, entity_type, ids), Ok(Reply::States(states))) => {
                 self.post(ToTab::Fetched(tab, entity_type, ids, *states));

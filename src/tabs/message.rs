@@ -36,8 +36,8 @@ pub enum ToLeader {
 pub enum ToTab {
     /// The leader is here, and the tab may work.
     Welcome(TabId, Box<TabOpened>),
-    /// Entities of a type that was watched; `true` with the last of them.
-    Page(TabId, EntityType, States, bool),
+    /// Entities of a type that was watched.
+    Page(TabId, EntityType, States),
     /// The entities that were fetched: of these ids, those that are not among the states do not exist.
     Fetched(TabId, EntityType, Vec<EntityId>, States),
     /// What became of a message.
@@ -106,11 +106,10 @@ impl ToTab {
                 }
                 put_logs(&mut out, &opened.logs);
             }
-            ToTab::Page(tab, name, states, last) => {
+            ToTab::Page(tab, name, states) => {
                 put_tab(&mut out, 1, *tab);
                 put_name(&mut out, name);
                 put_states(&mut out, states);
-                out.push(u8::from(*last));
             }
             ToTab::Fetched(tab, name, ids, states) => {
                 put_tab(&mut out, 2, *tab);
@@ -157,7 +156,7 @@ impl ToTab {
             }
             1 => {
                 let (tab, name) = (read_tab(&mut reader)?, read_name(&mut reader)?);
-                ToTab::Page(tab, name, read_states(&mut reader)?, reader.byte()? != 0)
+                ToTab::Page(tab, name, read_states(&mut reader)?)
             }
             2 => {
                 let (tab, name) = (read_tab(&mut reader)?, read_name(&mut reader)?);
@@ -320,6 +319,7 @@ fn put_states(out: &mut Vec<u8>, states: &States) {
         out.extend_from_slice(&id.0);
         put_bytes(out, state);
     }
+    out.push(u8::from(states.more));
 }
 
 fn read_states(reader: &mut Reader<'_>) -> Result<States> {
@@ -332,7 +332,7 @@ fn read_states(reader: &mut Reader<'_>) -> Result<States> {
     for _ in 0..reader.count(usize::MAX, "states")? {
         states.push((EntityId(reader.array()?), reader.bytes(usize::MAX, "a state")?.to_vec()));
     }
-    Ok(States { logs, forked, states })
+    Ok(States { logs, forked, states, more: reader.byte()? != 0 })
 }
 
 fn put_events(out: &mut Vec<u8>, events: &[Event]) {

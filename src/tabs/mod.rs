@@ -25,5 +25,5 @@ pub use draft::Failure;
 pub use election::{Election, ElectionInput, ElectionOutput, HANDOVER_US, Wish};
 pub use hub::{Hub, HubInput, HubOutput};
 pub use message::{Notice, ToLeader, ToTab};
-pub use replica::{Replica, Seen, TextEvent, Update};
+pub use replica::{Looked, Replica, Seen, TextEvent, Update};
 pub use trust::{AclInfo, AskChange, AuditInfo, CodeInfo, MemberInfo, PairPeerInfo, PairStateInfo, PolicyInfo};

@@ -29,6 +29,11 @@ pub(super) struct Texts {
 }
 
 impl Texts {
+    /// Whether none is open or watched.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.waiting.is_empty()
+    }
+
     pub fn get(&self, key: &TextKey) -> Option<&TextDocument> {
         self.open.get(key).map(|open| &open.document)
     }

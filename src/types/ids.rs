@@ -1,5 +1,6 @@
 //! Names: devices, vaults, entities, logs.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -118,8 +119,21 @@ impl fmt::Debug for VaultId {
 }
 
 /// One thing of the user's: a UUID, version 7 where this crate makes it (RFC 9562).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EntityId(pub [u8; 16]);
+
+/// By their bytes, as numbers: lists of entities are sorted and searched by nothing else.
+impl Ord for EntityId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
+    }
+}
+
+impl PartialOrd for EntityId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl EntityId {
     /// A version 7 UUID from a time in milliseconds since 1970 and ten random bytes.

@@ -174,6 +174,18 @@ impl Value {
         })
     }
 
+    /// Whether these bytes are a canonical encoding, as [`Value::from_bytes`] finds; a text needs no memory for that.
+    pub(crate) fn check(bytes: &[u8]) -> Result<()> {
+        match bytes.split_first() {
+            Some((&Self::TEXT, rest)) => {
+                let mut reader = Reader::new(rest);
+                reader.text(MAX_EVENT_BYTES, "a text value")?;
+                reader.finish()
+            }
+            _ => Self::from_bytes(bytes).map(drop),
+        }
+    }
+
     /// The canonical encoding on its own.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();

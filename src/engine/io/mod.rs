@@ -275,14 +275,14 @@ pub enum Call {
     },
     /// Tell commits of this type from now on, in [`SyncEvent::Changed`].
     Watch(EntityType),
-    /// States of the entities of one type in the order of their ids, after a cursor, at most `limit` (1 to 10,000);
-    /// answers [`Reply::States`].
+    /// States of the entities of one type in the order of their ids, after a cursor, about `limit` (1 to 10,000) and
+    /// never more than twice as many; fewer where they are large. Answers [`Reply::States`].
     States {
         /// The type.
         entity_type: EntityType,
         /// The last id of the page before.
         after: Option<EntityId>,
-        /// At most so many.
+        /// About so many.
         limit: usize,
     },
     /// States of those of these entities that there are.

@@ -114,3 +114,37 @@ fn pages_that_are_gone_are_built_again_once_and_their_readers_wait() {
     let of_blocks = |read: &&Read| matches!(read, Read::Range { table: Table::Blocks, .. });
     assert!(a.reads.iter().filter(of_blocks).count() <= 2, "{:?}", a.reads);
 }
+
+/// All states of the notes, listing after listing.
+fn states(device: &mut Device) -> Vec<(EntityId, Vec<u8>)> {
+    let mut all: Vec<(EntityId, Vec<u8>)> = Vec::new();
+    loop {
+        let after = all.last().map(|(id, _)| *id);
+        let call = Call::States { entity_type: note(), after, limit: 70 };
+        let Reply::States(part) = device.call(call).unwrap() else { panic!() };
+        assert!(part.states.len() <= 140);
+        all.extend(part.states);
+        if !part.more {
+            return all;
+        }
+    }
+}
+
+#[test]
+fn a_list_of_states_has_each_entity_once_also_where_a_page_is_gone() {
+    let (mut a, _b) = two_devices();
+    let before = states(&mut a);
+    assert!(before.len() == 200 && before.is_sorted_by(|(one, _), (next, _)| one < next), "{}", before.len());
+    let read = Read::Range {
+        table: Table::Pages,
+        from: layout::page_row(TypeIx(0), &EntityId([0; 16])),
+        to: layout::directory_row(TypeIx(1)),
+        max_rows: usize::MAX,
+        max_bytes: usize::MAX,
+    };
+    let pages = a.disk.rows(&read).rows;
+    let mut batch = WriteBatch::default();
+    batch.delete(Table::Pages, pages[pages.len() / 2].0.clone());
+    a.disk.apply(batch);
+    assert!(states(&mut a) == before);
+}

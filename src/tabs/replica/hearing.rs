@@ -1,10 +1,10 @@
 //! What the leader says, and what of it is sent again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{RESEND_US, Replica, Shown, Update, text_event};
-use crate::crdt::{EventAt, LogIx, LogTable, decode_state};
+use crate::crdt::{EventAt, LogIx, LogTable, StateReader};
 use crate::engine::{Changed, ChangedCommit, States, TabOpened, TabSaved};
 use crate::error::{Error, ErrorCode, Result};
 use crate::tabs::draft::is_lasting;
@@ -37,7 +37,8 @@ impl Replica {
                 }
             }
             _ if !self.welcome => return, // it stands on what was told before
-            ToTab::Page(_, entity_type, states, last) => {
+            ToTab::Page(_, entity_type, states) => {
+                let last = !states.more;
                 self.take_states(&entity_type, states, None);
                 if last {
                     self.kinds.entry(entity_type.clone()).or_default().ready = true;
@@ -151,17 +152,28 @@ impl Replica {
             kind.entities.insert(*id, Shown::default());
             ids.push(*id);
         }
+        let (mut reader, mut unread) = (StateReader::default(), Vec::new());
         for (id, bytes) in states.states {
-            // It was encoded by this very code in another tab.
-            let Ok(base) = decode_state(&bytes) else { continue };
-            kind.entities.insert(id, Shown { base, drafted: None });
+            match reader.read(&bytes) {
+                Ok(base) => drop(kind.entities.insert(id, Shown { base, drafted: None })),
+                Err(_) => unread.push(id),
+            }
             if asked.is_none() {
                 ids.push(id);
             }
         }
-        for id in &ids {
-            self.redraft(entity_type, *id);
-            self.reopen_texts(entity_type, *id);
+        if asked.is_none() {
+            // A page that is not what was once written: the leader builds it anew when it reads this one by itself.
+            for ids in unread.chunks(MAX_BATCH_SIZE) {
+                self.out.push(ToLeader::Fetch(self.tab, entity_type.clone(), ids.to_vec()));
+            }
+        }
+        // Most tabs that open have neither, and very many entities.
+        if !self.drafts.is_empty() || !self.texts.is_empty() {
+            for id in &ids {
+                self.redraft(entity_type, *id);
+                self.reopen_texts(entity_type, *id);
+            }
         }
         self.updates.push(Update::Entities(entity_type.clone(), ids));
     }
@@ -184,17 +196,18 @@ impl Replica {
         if !self.learn_logs(changed.logs.0, &changed.logs.1) {
             return self.anew();
         }
-        let mut covered: BTreeSet<EntityId> = BTreeSet::new();
-        let mut touched: BTreeMap<EntityType, BTreeSet<EntityId>> = BTreeMap::new();
+        let mut covered: HashSet<EntityId> = HashSet::new();
+        let mut touched: BTreeMap<EntityType, (HashSet<EntityId>, Vec<EntityId>)> = BTreeMap::new();
         for commit in &changed.commits {
             covered.extend(commit.events.iter().map(|event| event.entity));
-            touched.entry(commit.log.entity_type.clone()).or_default().extend(self.apply(commit));
+            let (known, ids) = touched.entry(commit.log.entity_type.clone()).or_default();
+            ids.extend(self.apply(commit).into_iter().filter(|id| known.insert(*id)));
             self.hlc.observe(commit.hlc, now);
             self.drafts.raise(commit.hlc);
         }
-        for (entity_type, ids) in touched {
+        for (entity_type, (_, ids)) in touched {
             ids.iter().for_each(|id| self.redraft(&entity_type, *id));
-            self.updates.push(Update::Entities(entity_type, ids.into_iter().collect()));
+            self.updates.push(Update::Entities(entity_type, ids));
         }
         for (peer, ids) in &changed.updated {
             // What no commit says was folded again: it is read anew.

@@ -37,6 +37,17 @@ pub enum Seen {
     },
 }
 
+/// What [`Replica::look`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Looked<T> {
+    /// Nothing is known of the entity: it has not been fetched.
+    Unknown,
+    /// There is none, or it is deleted.
+    Gone,
+    /// It is there.
+    Visible(T),
+}
+
 /// A change of a text that is watched.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TextEvent {

@@ -1,13 +1,19 @@
 //! What the page reads, and what it asks for.
 
-use super::{Replica, Seen, Update};
-use crate::crdt::{TextDocument, text_client_id};
+use super::{Looked, Replica, Seen, Update};
+use crate::crdt::{EntityState, FieldValue, TextDocument, text_client_id};
 use crate::error::{Error, ErrorCode, Result};
 use crate::tabs::answer::Ask;
 use crate::tabs::message::ToLeader;
 use crate::tabs::texts::TextKey;
 use crate::types::limits::MAX_BATCH_SIZE;
 use crate::types::{EntityId, EntityType, FieldName};
+
+enum Known<'a> {
+    Unknown,
+    Absent,
+    There(&'a EntityState),
+}
 
 impl Replica {
     /// Wants all entities of a type, and what changes of them:
@@ -38,14 +44,37 @@ impl Replica {
 
     /// What an entity shows.
     pub fn read(&self, entity_type: &EntityType, id: &EntityId) -> Seen {
-        let Some(kind) = self.kinds.get(entity_type) else { return Seen::Unknown };
-        match kind.entities.get(id) {
-            Some(shown) if shown.state().exists() => {
-                Seen::There { deleted: !shown.state().is_visible(), fields: shown.state().fields_but_texts(&self.logs) }
+        match self.known(entity_type, id) {
+            Known::There(state) => {
+                let fields = state.fields_but_texts(&self.logs).map(|(name, value)| (name.clone(), value));
+                Seen::There { deleted: !state.is_visible(), fields: fields.collect() }
             }
-            Some(_) => Seen::Absent,
-            None if kind.ready => Seen::Absent,
-            None => Seen::Unknown,
+            Known::Absent => Seen::Absent,
+            Known::Unknown => Seen::Unknown,
+        }
+    }
+
+    /// Runs `with` on the fields of an entity that is there and not deleted, but for texts; gives what it gives.
+    pub fn look<T>(
+        &self,
+        entity_type: &EntityType,
+        id: &EntityId,
+        with: impl FnOnce(&mut dyn Iterator<Item = (&FieldName, FieldValue)>) -> T,
+    ) -> Looked<T> {
+        match self.known(entity_type, id) {
+            Known::There(state) if state.is_visible() => Looked::Visible(with(&mut state.fields_but_texts(&self.logs))),
+            Known::There(_) | Known::Absent => Looked::Gone,
+            Known::Unknown => Looked::Unknown,
+        }
+    }
+
+    fn known(&self, entity_type: &EntityType, id: &EntityId) -> Known<'_> {
+        let Some(kind) = self.kinds.get(entity_type) else { return Known::Unknown };
+        match kind.entities.get(id) {
+            Some(shown) if shown.state().exists() => Known::There(shown.state()),
+            Some(_) => Known::Absent,
+            None if kind.ready => Known::Absent,
+            None => Known::Unknown,
         }
     }
 

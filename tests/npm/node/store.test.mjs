@@ -278,3 +278,49 @@ test("a watched list stays in the order of a fresh one, whatever comes, changes 
   const titles = watched[0].current.map(note => note.title);
   assert.deepEqual(titles, [...titles].sort());
 });
+
+test("many changes at once are in a list when it is read, and every listener is told of them", async test => {
+  const store = await openStore(test);
+  const notes = store.collection("note");
+  const list = notes.all({ orderBy: "title" });
+  const told = [0, 0];
+  const end = new Promise(resolve => list.subscribe(rows => (told[0] = rows.length) === 150 && resolve()));
+  const ids = [];
+  for (let batch = 0; batch < 3; batch += 1) {
+    store.batch(() => {
+      for (let at = 0; at < 50; at += 1) ids.push(notes.create({ title: `${batch}/${at}` }).id);
+    });
+    assert.equal(list.current.length, (batch + 1) * 50, "at once");
+    if (batch === 1) list.subscribe(rows => (told[1] = rows.length));
+  }
+  await end;
+  assert.deepEqual(told, [150, 150]);
+  store.batch(() => ids.forEach(id => notes.update(id, { done: true })));
+  notes.update(ids[0], { title: "last, and at once" });
+  assert.equal(list.current.at(-1).title, "last, and at once");
+  assert.ok(list.current.every(note => note.done));
+});
+
+test("what goes through live values comes to its end when the store closes", async test => {
+  const store = await openStore(test);
+  const notes = store.collection("note");
+  const note = notes.create({ title: "a" });
+  const lives = { status: store.status, peers: store.peers, policy: store.policy, audit: store.policy.audit, all: notes.all(), one: notes.one(note.id), text: note.body };
+  const started = [];
+  const ends = Object.entries(lives).map(async ([name, live]) => {
+    let [values, start] = [0, () => {}];
+    started.push(new Promise(resolve => (start = resolve)));
+    for await (const _ of live) {
+      values += 1;
+      start();
+    }
+    assert.ok(values > 0, name);
+  });
+  const never = (async () => {
+    for await (const _ of notes.one("00000000-0000-4000-8000-000000000000")) await new Promise(resolve => setTimeout(resolve));
+  })();
+  await Promise.all(started);
+  await store.close();
+  await Promise.all([...ends, never]);
+  for (const live of Object.values(lives)) for await (const _ of live) assert.fail("it is closed");
+});

@@ -10,14 +10,15 @@ mod fault;
 
 use std::path::Path;
 
+use futures::future::try_join_all;
 use indexed_db_futures::KeyRange;
 use indexed_db_futures::cursor::CursorDirection;
 use indexed_db_futures::internals::SystemRepr;
 use indexed_db_futures::object_store::ObjectStore;
 use indexed_db_futures::prelude::*;
-use indexed_db_futures::transaction::{TransactionDurability, TransactionMode, TransactionOptions};
+use indexed_db_futures::transaction::{Transaction, TransactionDurability, TransactionMode, TransactionOptions};
 use js_sys::Uint8Array;
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 
 pub use self::database::delete;
 use self::database::{IndexedDb, OWN, WRITER, name_of};
@@ -93,6 +94,14 @@ impl Store for DeviceStore {
         }
     }
 
+    async fn read_all(&self, reads: &[Read]) -> Result<Vec<Rows>> {
+        match self {
+            Self::Database(store) => store.read_all(reads).await,
+            Self::Sealed(store) => store.read_all(reads).await,
+            Self::Memory(store, _) => store.read_all(reads).await,
+        }
+    }
+
     async fn used_bytes(&self) -> Result<u64> {
         match self {
             Self::Database(store) => store.used_bytes().await,
@@ -162,12 +171,18 @@ impl IndexedDbStore {
         transaction.commit().await.map_err(why)
     }
 
-    async fn rows(&self, read: &Read) -> std::result::Result<Rows, Fault> {
-        let table = match read {
-            Read::Get(table, _) | Read::Floor { table, .. } | Read::Range { table, .. } => *table,
-        };
+    /// One transaction for all of them: opening one costs more than many a read.
+    async fn all_rows(&self, reads: &[Read]) -> std::result::Result<Vec<Rows>, Fault> {
+        let mut names: Vec<&str> = reads.iter().map(|read| name_of(read.table())).collect();
+        names.sort_unstable();
+        names.dedup();
         let db = self.db.get()?;
-        let transaction = db.transaction(name_of(table)).build()?;
+        let transaction = db.transaction(names).build()?;
+        try_join_all(reads.iter().map(|read| Self::rows(&transaction, read))).await
+    }
+
+    async fn rows(transaction: &Transaction<'_>, read: &Read) -> std::result::Result<Rows, Fault> {
+        let table = read.table();
         let store = transaction.object_store(name_of(table))?;
         let mut rows = Rows::default();
         match read {
@@ -201,7 +216,7 @@ impl IndexedDbStore {
                     let mut count = 0;
                     for (key, value) in keys.zip(values) {
                         let (key, value) = (Uint8Array::new(&key?).to_vec(), value?);
-                        let size = Uint8Array::new(&value).length() as usize;
+                        let size = value.dyn_ref::<Uint8Array>().map_or(0, Uint8Array::length) as usize;
                         if !budget.take(key.len() + size.saturating_sub(row::SUM_BYTES)) {
                             return Ok(rows);
                         }
@@ -233,7 +248,8 @@ fn bytes(bytes: &[u8]) -> JsValue {
 
 /// Adds a row as it was found: its value if it is whole, else its key among the damaged ones.
 fn note(rows: &mut Rows, table: Table, key: Vec<u8>, stored: &JsValue) {
-    let stored = Uint8Array::new(stored).to_vec();
+    // Nothing else is ever put; what is none of ours is a damaged row.
+    let stored = stored.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec).unwrap_or_default();
     match row::unseal(table as u8, &key, &stored) {
         Some(value) => rows.rows.push((key, value.to_vec())),
         None => rows.damaged.push(key),
@@ -260,7 +276,12 @@ impl Store for IndexedDbStore {
     }
 
     async fn read(&self, read: &Read) -> Result<Rows> {
-        self.rows(read).await.map_err(|fault| fault.of(&self.db))
+        let rows = self.all_rows(std::slice::from_ref(read)).await.map_err(|fault| fault.of(&self.db))?;
+        Ok(rows.into_iter().next().unwrap_or_default())
+    }
+
+    async fn read_all(&self, reads: &[Read]) -> Result<Vec<Rows>> {
+        self.all_rows(reads).await.map_err(|fault| fault.of(&self.db))
     }
 
     /// Of the whole origin, as the browser rounds it.
