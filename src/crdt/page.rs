@@ -1,6 +1,6 @@
 //! Cache pages: the states of several entities as bytes. Numbers of logs stand in them as they are on this device.
 
-use std::collections::BTreeSet;
+use crate::types::SortedSet;
 
 use super::counter::Counter;
 use super::life::{Logs, out_of_order};
@@ -36,11 +36,11 @@ impl EntityState {
 
     /// Reads what [`EntityState::encode`] wrote; anything else is an error.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        Self::decode_sharing(reader, &mut BTreeSet::new())
+        Self::decode_sharing(reader, &mut SortedSet::new())
     }
 
     /// `names` keeps one copy of each field's name for all entities of a page.
-    fn decode_sharing(reader: &mut Reader<'_>, names: &mut BTreeSet<FieldName>) -> Result<Self> {
+    fn decode_sharing(reader: &mut Reader<'_>, names: &mut SortedSet<FieldName>) -> Result<Self> {
         let logs = Logs::decode(reader)?;
         let count = reader.count(usize::MAX, "fields of an entity")?;
         let mut fields = Vec::<Field>::new();
@@ -120,7 +120,7 @@ pub fn decode_state(bytes: &[u8]) -> Result<EntityState> {
 
 /// Reads [`encode_page`]; a page that is anything else is an error, and is to be built again.
 pub fn decode_page(bytes: &[u8]) -> Result<Vec<(EntityId, EntityState)>> {
-    let mut names = BTreeSet::new();
+    let mut names = SortedSet::new();
     let mut entities = Vec::new();
     for (id, state) in split_page(bytes)? {
         let mut reader = Reader::new(state);

@@ -1,6 +1,6 @@
 //! What a user sees of an entity, and the bytes that stand for it in a state hash.
 
-use std::collections::BTreeMap;
+use crate::types::SortedMap;
 
 use super::logs::LogTable;
 use super::opaque;
@@ -14,7 +14,7 @@ use crate::types::{EntityId, EntityType, FieldName, Value};
 impl EntityState {
     /// What a reader sees. A field that was emptied, a set without items and a text without characters are not there.
     pub fn view(&self, entity_type: EntityType, id: EntityId, logs: &LogTable) -> EntityView {
-        let mut fields = BTreeMap::<FieldName, Vec<FieldValue>>::new();
+        let mut fields = SortedMap::<FieldName, Vec<FieldValue>>::new();
         for field in &self.fields {
             if let Some(value) = self.value(&field.state, logs) {
                 fields.entry(field.name.clone()).or_default().push(value);

@@ -10,7 +10,7 @@
 //! | 1, number | [`AuditRecord`] |
 //! | 2, hash of what is counted | that, since when, how many |
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::types::{SortedMap, SortedSet};
 
 use super::calls::Asked;
 use super::disk::{Landed, Wanted};
@@ -50,8 +50,8 @@ pub struct Audit {
     start: AuditMark,
     end: AuditMark,
     /// Of the entries that are kept.
-    hashes: BTreeMap<u64, Hash>,
-    counting: BTreeMap<AuditSubject, Counting>,
+    hashes: SortedMap<u64, Hash>,
+    counting: SortedMap<AuditSubject, Counting>,
     /// When the first of them ends, or earlier.
     due: u64,
     /// What is not in a batch yet.
@@ -299,7 +299,7 @@ impl SyncEngine {
     /// Notes that a peer asked for types that are kept from it.
     pub(super) fn audit_asked<'a>(&mut self, link: LinkId, types: impl Iterator<Item = &'a EntityType>) {
         let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return };
-        for name in types.collect::<BTreeSet<_>>() {
+        for name in types.collect::<SortedSet<_>>() {
             self.audited(AuditAction::Send { entity_type: name.as_str().to_owned(), peer }, peer);
         }
     }

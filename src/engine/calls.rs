@@ -1,6 +1,7 @@
 //! The app's calls, and the ones among them that wait for rows.
 
-use std::collections::{BTreeMap, VecDeque};
+use crate::types::SortedMap;
+use std::collections::VecDeque;
 
 use super::SyncEngine;
 use super::backup::Backup;
@@ -335,7 +336,7 @@ impl SyncEngine {
 
     fn status(&self) -> Status {
         let own = || self.logs.values().filter(|log| log.name.id.author == self.me);
-        let mut types: BTreeMap<EntityType, TypeStatus> = BTreeMap::new();
+        let mut types: SortedMap<EntityType, TypeStatus> = SortedMap::new();
         for log in self.logs.values() {
             let status = types.entry(log.name.entity_type.clone()).or_default();
             status.logs += 1;

@@ -1,8 +1,8 @@
 //! Finding where two chains of one log part: whoever notices that a peer's chain differs asks the peer to go on from
 //! further and further back, until the chains meet (PROTOCOL.md 4.6).
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::Entry;
+use crate::types::SortedSet;
+use crate::types::sorted::Entry;
 use std::sync::Arc;
 
 use super::io::LinkId;
@@ -24,7 +24,7 @@ pub struct Compare {
     pub link: LinkId,
     step: u32,
     /// Links whose peers have another chain too: they are asked again once this search has ended.
-    others: BTreeSet<LinkId>,
+    others: SortedSet<LinkId>,
 }
 
 impl SyncEngine {
@@ -46,7 +46,7 @@ impl SyncEngine {
 
     pub(super) fn start_compare(&mut self, link: LinkId, key: LogKey) {
         if let Entry::Vacant(place) = self.compares.entry(key) {
-            place.insert(Compare { link, step: 0, others: BTreeSet::new() });
+            place.insert(Compare { link, step: 0, others: SortedSet::new() });
             self.compare_step(key);
         }
     }

@@ -4,7 +4,7 @@
 //! meet. The author of the log takes the peer's chain where nobody can have its own, and makes its commits again in a
 //! new epoch; in all other cases the two blocks after the last common commit are a proof that everybody keeps.
 
-use std::collections::BTreeSet;
+use crate::types::SortedSet;
 use std::sync::Arc;
 
 use super::io::{LinkId, SyncEvent};
@@ -44,7 +44,7 @@ pub struct Divergence {
     found: Option<(Tip, Arc<[u8]>)>,
     /// Own blocks from there on, where they are this device's.
     own: Vec<Vec<u8>>,
-    ids: BTreeSet<EntityId>,
+    ids: SortedSet<EntityId>,
     /// How many events own commits from there on have.
     events: u64,
     /// The start of the block that has to be cut.
@@ -70,7 +70,7 @@ impl SyncEngine {
             apart: false,
             found: None,
             own: Vec::new(),
-            ids: BTreeSet::new(),
+            ids: SortedSet::new(),
             events: 0,
             cut: None,
         }));

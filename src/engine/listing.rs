@@ -1,6 +1,6 @@
 //! Reading many entities: pages in the order of their ids, with what is in memory laid over them.
 
-use std::collections::BTreeMap;
+use crate::types::SortedMap;
 
 use super::calls::Asked;
 use super::io::{CallId, EntityEdit, Output, Reply};
@@ -133,7 +133,7 @@ impl SyncEngine {
                 return self.read(Read::Get(Table::Pages, layout::page_row(ty, &first)), Wanted::Call(call));
             }
             let end = self.entities.directory(ty).first().copied();
-            self.list_stretch(&mut listing, ty, end, BTreeMap::new());
+            self.list_stretch(&mut listing, ty, end, SortedMap::new());
         }
         self.list_done(call, listing);
     }
@@ -159,7 +159,7 @@ impl SyncEngine {
         listing: &mut Listing,
         ty: TypeIx,
         end: Option<EntityId>,
-        page: BTreeMap<EntityId, EntityState>,
+        page: SortedMap<EntityId, EntityState>,
     ) {
         let loaded = listing.loaded.get_or_insert_with(|| {
             let mut ids: Vec<EntityId> = self.entities.in_memory(ty).map(|(id, _)| *id).collect();

@@ -1,6 +1,6 @@
 //! Local edits: from wishes to a signed commit.
 
-use std::collections::BTreeMap;
+use crate::types::SortedMap;
 use std::sync::Arc;
 
 use super::io::{CallId, EntityEdit, Reply};
@@ -161,10 +161,10 @@ impl SyncEngine {
         let hlc = self.hlc.tick(self.now);
         let seq = self.logs.get(&key).map_or(1, |log| log.tip.seq + 1);
         // What an edit sees of an entity that the same commit has changed before is in `scratch`.
-        let mut scratch: BTreeMap<EntityId, EntityState> = BTreeMap::new();
+        let mut scratch: SortedMap<EntityId, EntityState> = SortedMap::new();
         let mut events: Vec<Event> = Vec::with_capacity(parked.changes.len());
         let changes = events_of(parked.changes, &parked.ids);
-        let counts: BTreeMap<EntityId, usize> = changes.iter().fold(BTreeMap::new(), |mut counts, (id, _)| {
+        let counts: SortedMap<EntityId, usize> = changes.iter().fold(SortedMap::new(), |mut counts, (id, _)| {
             *counts.entry(*id).or_default() += 1;
             counts
         });

@@ -1,7 +1,7 @@
 //! Changing who is in the vault and may do what: the rights are checked, operations signed, and a removal is followed by
 //! a new vault key for those who are left.
 
-use std::collections::BTreeMap;
+use crate::types::SortedMap;
 
 use zeroize::Zeroizing;
 
@@ -255,7 +255,7 @@ impl SyncEngine {
         let vault = self.vault()?;
         let id = vault.membership.vault();
         let members: Vec<PeerId> = vault.membership.evaluate().members.keys().copied().collect();
-        let mut sealed = BTreeMap::new();
+        let mut sealed = SortedMap::new();
         for peer in members {
             let entropy = Zeroizing::new(self.entropy.bytes());
             // A member whose name is no key could not have opened a connection either.
@@ -266,7 +266,7 @@ impl SyncEngine {
         while !sealed.is_empty() {
             let rest = match sealed.keys().nth(MAX_SEALED_KEYS).copied() {
                 Some(next) => sealed.split_off(&next),
-                None => BTreeMap::new(),
+                None => SortedMap::new(),
             };
             self.sign(Body::SetKey(SetKey { name, sealed: std::mem::replace(&mut sealed, rest) }), arrived)?;
         }

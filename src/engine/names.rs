@@ -1,6 +1,6 @@
 //! Types and logs by name and by local number.
 
-use std::collections::BTreeMap;
+use crate::types::SortedMap;
 
 use super::SyncEngine;
 use super::layout::{LogKey, TypeIx};
@@ -48,6 +48,6 @@ impl SyncEngine {
 }
 
 /// The logs of one type.
-pub fn logs_of(logs: &BTreeMap<LogKey, Log>, ty: TypeIx) -> impl Iterator<Item = &Log> {
+pub fn logs_of(logs: &SortedMap<LogKey, Log>, ty: TypeIx) -> impl Iterator<Item = &Log> {
     logs.range(LogKey { ty, ix: LogIx(0) }..=LogKey { ty, ix: LogIx(u32::MAX) }).map(|(_, log)| log)
 }

@@ -1,6 +1,7 @@
 //! Opening: the truth is read, then the blocks after the last checkpoint are applied.
 
-use std::collections::{BTreeMap, VecDeque};
+use crate::types::SortedMap;
+use std::collections::VecDeque;
 
 use super::io::{CallId, Input, Output, SyncEvent};
 use super::layout::{self, LogKey, TypeIx, meta};
@@ -26,7 +27,7 @@ pub struct Opening {
     reading: bool,
     next: Vec<u8>,
     /// Of each log, the last commit that the checkpoint stands for.
-    checkpoint: BTreeMap<LogKey, u64>,
+    checkpoint: SortedMap<LogKey, u64>,
     replay: VecDeque<(LogKey, u64)>,
     directories: VecDeque<TypeIx>,
     stale: Stale,

@@ -1,6 +1,6 @@
 //! Devices known to this one: where they are, what was last common with them, when to dial them.
 
-use std::collections::BTreeMap;
+use crate::types::SortedMap;
 
 use super::SyncEngine;
 use super::layout::{self, LogKey};
@@ -53,7 +53,7 @@ pub struct Peer {
     /// What the last attempt said.
     pub failure: Option<Error>,
     /// How far into branches of its own logs it was given, since the start, what is held here.
-    pub branches: BTreeMap<LogKey, u64>,
+    pub branches: SortedMap<LogKey, u64>,
 }
 
 impl Peer {

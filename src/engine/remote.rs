@@ -1,6 +1,6 @@
 //! What comes from peers: blocks, membership operations, fork proofs. Everything is checked here, at the receiver.
 
-use std::collections::BTreeSet;
+use crate::types::SortedSet;
 use std::sync::Arc;
 
 use super::io::{LinkId, SyncEvent};
@@ -27,7 +27,7 @@ const BULK_PAUSE: u64 = 100_000;
 pub struct Arrived {
     pub batch: WriteBatch,
     pub landed: Landed,
-    touched: BTreeSet<LogKey>,
+    touched: SortedSet<LogKey>,
     pub stale: Stale,
     membership_grew: bool,
     /// Membership operations that are new, for the audit log.

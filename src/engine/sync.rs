@@ -4,7 +4,7 @@
 //! answer is `Equal`, or the like of the other side; where that is not enough, short digests a type, then both sides'
 //! entries of the types that differ.
 
-use std::collections::BTreeSet;
+use crate::types::SortedSet;
 
 use super::io::{CallId, LinkId, Output, Reply, SyncEvent};
 use super::sessions::{Carries, Session};
@@ -25,10 +25,10 @@ const MAX_ENTRIES: usize = 200_000;
 pub struct Forced {
     pub call: CallId,
     /// The links whose exchange has not ended since.
-    pub waiting: BTreeSet<LinkId>,
+    pub waiting: SortedSet<LinkId>,
     /// Events sent and received by those sessions before.
     pub before: (u64, u64),
-    pub links: BTreeSet<LinkId>,
+    pub links: SortedSet<LinkId>,
     pub failed: bool,
 }
 
@@ -124,7 +124,7 @@ impl SyncEngine {
                 if let Some(session) = self.sessions.get_mut(&link) {
                     session.asking = Exchange { id: message.id, ours: held, entries: Frontier::new() };
                 }
-                let differ: BTreeSet<EntityType> = (ours.iter().filter(|entry| !theirs.contains(entry)))
+                let differ: SortedSet<EntityType> = (ours.iter().filter(|entry| !theirs.contains(entry)))
                     .chain(theirs.iter().filter(|entry| !ours.contains(entry)))
                     .map(|(name, _)| name.clone())
                     .collect();
@@ -150,7 +150,7 @@ impl SyncEngine {
                 if asked {
                     session.request = None;
                 }
-                let types: BTreeSet<EntityType> = types.into_iter().collect();
+                let types: SortedSet<EntityType> = types.into_iter().collect();
                 if !asked {
                     self.send_entries(link, message.id, &types);
                 }
@@ -174,7 +174,7 @@ impl SyncEngine {
         named.collect()
     }
 
-    fn send_entries(&mut self, link: LinkId, id: u32, types: &BTreeSet<EntityType>) {
+    fn send_entries(&mut self, link: LinkId, id: u32, types: &SortedSet<EntityType>) {
         let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return };
         let (_, frontier) = self.frontier_for(&peer);
         let entries: Vec<FrontierEntry> =
@@ -218,7 +218,7 @@ impl SyncEngine {
         }
         session.caught_up = false;
         // What is under way is not sent again.
-        let pending = session.sending.under_way().filter_map(Carries::log).collect::<BTreeSet<_>>();
+        let pending = session.sending.under_way().filter_map(Carries::log).collect::<SortedSet<_>>();
         session.sent.retain(|key, _| pending.contains(key));
         session.stale = true;
         for forced in &mut self.forced {
@@ -299,7 +299,7 @@ impl SyncEngine {
     }
 
     pub(super) fn force_sync(&mut self, call: CallId, peer: Option<PeerId>) {
-        let links: BTreeSet<LinkId> = (self.sessions.iter())
+        let links: SortedSet<LinkId> = (self.sessions.iter())
             .filter(|(_, session)| session.connected && peer.is_none_or(|peer| peer == session.peer))
             .map(|(link, _)| *link)
             .collect();
@@ -317,7 +317,7 @@ impl SyncEngine {
         self.forced.push(Forced { call, waiting: links.clone(), links, before, failed: false });
     }
 
-    fn events_moved(&self, links: &BTreeSet<LinkId>) -> (u64, u64) {
+    fn events_moved(&self, links: &SortedSet<LinkId>) -> (u64, u64) {
         let sessions = links.iter().filter_map(|link| self.sessions.get(link));
         sessions.fold((0, 0), |sum, session| (sum.0 + session.sent_events, sum.1 + session.received_events))
     }

@@ -1,7 +1,7 @@
 //! What of the logs counts, worked out anew when something came that it depends on: commits, copies and their
 //! originals, membership operations, fork proofs. The rule itself is [`crate::policy::valid`].
 
-use std::collections::BTreeSet;
+use crate::types::SortedSet;
 use std::ops::Range;
 
 use super::layout::{self, LogKey};
@@ -144,8 +144,8 @@ impl SyncEngine {
 
     /// Reads the hashes of commits that copies name and that are held but not compared yet, nor being read for that.
     pub(super) fn watch_originals(&mut self) {
-        let mut reads = BTreeSet::new();
-        let under_way: BTreeSet<_> = (self.reads.values())
+        let mut reads = SortedSet::new();
+        let under_way: SortedSet<_> = (self.reads.values())
             .filter_map(|wanted| match wanted {
                 Wanted::HashAt(key, seq) => Some((*key, *seq)),
                 _ => None,

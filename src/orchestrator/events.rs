@@ -1,6 +1,6 @@
 //! How an app hears of changes: every reader has a place of its own in one bounded ring of events.
 
-use std::collections::BTreeSet;
+use crate::types::SortedSet;
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -60,7 +60,7 @@ pub struct Filter {
     /// Entities of this type.
     pub entity_type: Option<EntityType>,
     /// These entities.
-    pub ids: Option<BTreeSet<EntityId>>,
+    pub ids: Option<SortedSet<EntityId>>,
 }
 
 impl Filter {

@@ -1,6 +1,6 @@
 //! Who is in the vault and may do what: the handle's methods for it.
 
-use std::collections::BTreeSet;
+use crate::types::SortedSet;
 
 use super::handle::{OrchestratorHandle, unexpected};
 #[cfg(doc)]
@@ -33,7 +33,7 @@ impl OrchestratorHandle {
     }
 
     /// Puts a member into these teams, in place of those that it was in.
-    pub async fn set_teams(&self, peer: PeerId, teams: BTreeSet<TeamId>) -> Result<()> {
+    pub async fn set_teams(&self, peer: PeerId, teams: SortedSet<TeamId>) -> Result<()> {
         self.change(MemberChange::Teams { peer, teams }).await
     }
 
@@ -74,7 +74,7 @@ impl OrchestratorHandle {
     }
 
     /// Cancels membership operations, also removals, by the vault's 24 recovery words.
-    pub async fn void(&self, words: &str, ops: BTreeSet<Hash>) -> Result<()> {
+    pub async fn void(&self, words: &str, ops: SortedSet<Hash>) -> Result<()> {
         self.change(MemberChange::Void { root: RecoveryKey(parse_recovery_words(words)?), ops }).await
     }
 

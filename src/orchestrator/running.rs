@@ -1,6 +1,7 @@
 //! An open orchestrator: waits for requests, the store, the network and the time, and carries out what the engine says.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use crate::types::SortedSet;
+use std::collections::{HashMap, HashSet};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,7 +49,7 @@ pub(super) struct Running<'a, W: World> {
     pub(super) next_call: u64,
     /// The open links.
     pub(super) links: HashSet<LinkId>,
-    pub(super) online: BTreeSet<PeerId>,
+    pub(super) online: SortedSet<PeerId>,
     pub(super) standing: Standing,
     pub(super) redials: Redials,
     /// When the store failed last, and how long to wait before it is opened again.
@@ -80,7 +81,7 @@ impl<'a, W: World> Running<'a, W> {
             queued: HashMap::new(),
             next_call: 0,
             links: HashSet::new(),
-            online: BTreeSet::new(),
+            online: SortedSet::new(),
             standing: Standing::new(config.p2p_config.enable_relay),
             redials: Redials::default(),
             last_failure: None,

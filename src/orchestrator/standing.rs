@@ -1,6 +1,7 @@
 //! What outlives one engine: what the next must be told again, and dials of peers that no engine knows yet.
 
-use std::collections::{BTreeMap, VecDeque};
+use crate::types::SortedMap;
+use std::collections::VecDeque;
 
 use crate::engine::Call;
 use crate::types::PeerId;
@@ -20,7 +21,7 @@ const LAST_REDIAL_US: u64 = 60_000_000;
 #[derive(Default)]
 pub(super) struct Standing {
     paused: bool,
-    wanted: BTreeMap<PeerId, Vec<String>>,
+    wanted: SortedMap<PeerId, Vec<String>>,
     found: VecDeque<(PeerId, Vec<String>)>,
     /// Whether there are relays, through which members are reached without an address.
     pub relayed: bool,
@@ -76,7 +77,7 @@ impl Standing {
 
 /// Addresses whose peer is not known yet, so that the engine cannot want them: dialled again until one dial succeeds.
 #[derive(Default)]
-pub(super) struct Redials(BTreeMap<String, Redial>);
+pub(super) struct Redials(SortedMap<String, Redial>);
 
 struct Redial {
     /// When, on the monotonic clock; `None` while a dial is under way.

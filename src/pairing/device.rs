@@ -1,6 +1,6 @@
 //! A device's whole part in pairing: streams, users' decisions, time limits.
 
-use std::collections::BTreeMap;
+use crate::types::SortedMap;
 
 use zeroize::Zeroizing;
 
@@ -36,7 +36,7 @@ pub struct Pairing {
     pub(super) out: Vec<PairingOutput>,
     pub(super) tries: Tries,
     pub(super) active: Active,
-    pub(super) exchanges: BTreeMap<PairLink, Exchange>,
+    pub(super) exchanges: SortedMap<PairLink, Exchange>,
     /// The exchange whose keys are confirmed.
     pub(super) chosen: Option<PairLink>,
     /// Why the last offer ended, for those who come late, and until when it is said.
@@ -80,7 +80,7 @@ impl Pairing {
             out: Vec::new(),
             tries: Tries::default(),
             active: Active::Nothing,
-            exchanges: BTreeMap::new(),
+            exchanges: SortedMap::new(),
             chosen: None,
             lingering: None,
             mode: false,

@@ -1,6 +1,6 @@
 //! The joining side: whom to try a typed code with, and what became of it.
 
-use std::collections::BTreeMap;
+use crate::types::SortedMap;
 
 use zeroize::Zeroizing;
 
@@ -28,7 +28,7 @@ const MAX_AT_ONCE: usize = 3;
 /// A typed code on its way.
 pub(super) struct Join {
     code: SyncCode,
-    candidates: BTreeMap<PeerId, Candidate>,
+    candidates: SortedMap<PeerId, Candidate>,
     /// Whether devices that are found meanwhile may be the one.
     searches: bool,
     until: u64,
@@ -79,7 +79,7 @@ impl Pairing {
         let until = now.mono.saturating_add(SEARCH_TIME);
         let searches = searches && code.link().is_none() && code.nameplate().is_none();
         self.active =
-            Active::Join(Join { code, candidates: BTreeMap::new(), searches, until, proofs: 0, failure: None });
+            Active::Join(Join { code, candidates: SortedMap::new(), searches, until, proofs: 0, failure: None });
         candidates.into_iter().for_each(|(peer, addresses)| self.candidate(peer, addresses));
         Ok(())
     }

@@ -2,7 +2,8 @@
 //! without naming it, and the credential, a chain of grants (PROTOCOL.md section 4). Neither grants access: the selector only
 //! selects, the credential only opens the membership sync, whose evaluation then decides.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::types::{SortedMap, SortedSet};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -45,7 +46,7 @@ impl Membership {
                 || known.is_some_and(|heads| self.named_in_past(heads, peer).unwrap_or_default())
         };
         // Breadth first from `us` up to whoever the peer knows; `towards` holds the grant that leads back down.
-        let mut towards: BTreeMap<PeerId, Option<&Op>> = BTreeMap::from([(*us, None)]);
+        let mut towards: SortedMap<PeerId, Option<&Op>> = SortedMap::from([(*us, None)]);
         let mut queue = VecDeque::from([*us]);
         let mut top = None;
         while let Some(peer) = queue.pop_front() {
@@ -90,7 +91,7 @@ impl Membership {
         if ops.len() > MAX_CREDENTIAL_STEPS || bytes > MAX_CREDENTIAL_BYTES {
             return Err(Error::too_large("a credential over its limits"));
         }
-        let mut granted: BTreeSet<PeerId> = BTreeSet::new();
+        let mut granted: SortedSet<PeerId> = SortedSet::new();
         let mut last = None;
         for op in ops {
             let op = Op::decode(op.as_ref())?;

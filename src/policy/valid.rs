@@ -3,7 +3,7 @@
 //!
 //! Validity decides whether a commit is applied, never whether it is stored.
 
-use std::collections::BTreeMap;
+use crate::types::SortedMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ pub fn valid(facts: &LogFacts, membership: &Membership) -> Validity {
     let forked_from = facts.forked_after.map_or(end, |last| last.saturating_add(1)).min(end);
 
     // Commits that are refused one by one, by number.
-    let mut single: BTreeMap<u64, Refusal> = BTreeMap::new();
+    let mut single: SortedMap<u64, Refusal> = SortedMap::new();
     for (seq, gives_way) in &facts.copies {
         if *gives_way {
             single.insert(*seq, Refusal::StandsForCounting);

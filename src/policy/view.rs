@@ -1,6 +1,6 @@
 //! What a set of membership operations comes to: who is a member, and what each may do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::types::{SortedMap, SortedSet};
 
 use super::roles::{EntityAcl, PolicyKind, SyncRole, TeamId};
 use crate::types::{Hash, HybridTimestamp, PeerId};
@@ -19,7 +19,7 @@ pub struct Member {
     /// The grant itself.
     pub grant: Hash,
     /// Its teams: what the latest `SetTeams` agree on.
-    pub teams: BTreeSet<TeamId>,
+    pub teams: SortedSet<TeamId>,
 }
 
 /// The evaluation of a set of membership operations.
@@ -30,10 +30,10 @@ pub struct View {
     /// The recovery key's public key: it may sign any operation, and is no member by that.
     pub root: PeerId,
     /// The members.
-    pub members: BTreeMap<PeerId, Member>,
+    pub members: SortedMap<PeerId, Member>,
     /// The access lists by type. The entries of one list are a union; where concurrent operations have set several
     /// lists, each must admit.
-    pub acls: BTreeMap<String, Vec<Vec<EntityAcl>>>,
+    pub acls: SortedMap<String, Vec<Vec<EntityAcl>>>,
 }
 
 impl View {
@@ -90,7 +90,7 @@ impl Access {
         Self { read: true, write: role != SyncRole::ReadOnly }
     }
 
-    pub fn by_lists(role: SyncRole, teams: &BTreeSet<TeamId>, lists: &[Vec<EntityAcl>]) -> Self {
+    pub fn by_lists(role: SyncRole, teams: &SortedSet<TeamId>, lists: &[Vec<EntityAcl>]) -> Self {
         let admits = |entry: &EntityAcl| {
             entry.allowed_roles.contains(&role) && entry.team_id.as_ref().is_none_or(|team| teams.contains(team))
         };

@@ -1,6 +1,6 @@
 //! The texts that a tab has open.
 
-use std::collections::BTreeMap;
+use crate::types::SortedMap;
 
 use crate::crdt::{EntityState, LogTable, TextChange, TextDocument};
 use crate::error::Result;
@@ -22,9 +22,9 @@ struct Open {
 
 #[derive(Default)]
 pub(super) struct Texts {
-    open: BTreeMap<TextKey, Open>,
+    open: SortedMap<TextKey, Open>,
     /// Watched, but not open: their entity is not here (yet).
-    waiting: BTreeMap<TextKey, usize>,
+    waiting: SortedMap<TextKey, usize>,
     clock: u64,
 }
 

@@ -1,7 +1,8 @@
 //! A network in memory: transports of one process that reach each other by name, for tests and for apps that hold two
 //! devices. It knows no time: a link opens at once, or never.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use crate::types::SortedMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
@@ -28,7 +29,7 @@ struct Shared {
     cut: HashSet<(PeerId, PeerId)>,
     links: u64,
     /// Whom the network names by a number, as a relay would.
-    nameplates: BTreeMap<u16, PeerId>,
+    nameplates: SortedMap<u16, PeerId>,
 }
 
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! What the engine answers to a [`Call`](super::Call).
 
-use std::collections::BTreeMap;
+use crate::types::SortedMap;
 
 use super::{Members, Via};
 use crate::crdt::EntityView;
@@ -130,7 +130,7 @@ pub struct Status {
     /// Logs with two branches.
     pub forked: u64,
     /// What each type holds: visible or deleted entities are not counted, logs and commits are.
-    pub types: BTreeMap<EntityType, TypeStatus>,
+    pub types: SortedMap<EntityType, TypeStatus>,
 }
 
 /// What is held of one type.

@@ -1,6 +1,6 @@
 //! Who is in the vault and may do what: what an app may ask to change, and what it is told.
 
-use std::collections::BTreeSet;
+use crate::types::SortedSet;
 
 use super::RecoveryKey;
 use crate::policy::{EntityAcl, LogRange, PolicyKind, SyncRole, TeamId, View};
@@ -23,7 +23,7 @@ pub enum MemberChange {
         /// The device.
         peer: PeerId,
         /// Its teams.
-        teams: BTreeSet<TeamId>,
+        teams: SortedSet<TeamId>,
     },
     /// Say who reads and writes a type, in place of what was said before.
     Acl {
@@ -54,7 +54,7 @@ pub enum MemberChange {
         /// The recovery key.
         root: RecoveryKey,
         /// Which operations.
-        ops: BTreeSet<Hash>,
+        ops: SortedSet<Hash>,
     },
 }
 

@@ -25,7 +25,8 @@ mod writing;
 
 pub(super) use writing::{Limit, Writing};
 
-use std::collections::{BTreeSet, HashMap};
+use crate::types::SortedSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -117,7 +118,7 @@ pub struct Membership {
     nodes: Vec<Node>,
     numbers: HashMap<Hash, usize>,
     lists: Lists,
-    heads: BTreeSet<Hash>,
+    heads: SortedSet<Hash>,
     bytes: usize,
     past_bytes: usize,
     /// What makes others void, ascending: removals and demotions with a concurrent operation of whom they are about, and
@@ -158,7 +159,7 @@ impl Membership {
             nodes: Vec::new(),
             numbers: HashMap::new(),
             lists: Lists::default(),
-            heads: BTreeSet::new(),
+            heads: SortedSet::new(),
             bytes: 0,
             past_bytes: 0,
             causes: Vec::new(),
@@ -324,7 +325,7 @@ impl Membership {
         }
         let own = self.about(author).map(|about| &about.grants[..]).unwrap_or_default().iter().copied();
         let must: Vec<usize> = before.iter().filter_map(|hash| self.numbers.get(hash).copied()).chain(own).collect();
-        let mut chosen: BTreeSet<Hash> = BTreeSet::new();
+        let mut chosen: SortedSet<Hash> = SortedSet::new();
         let mut covered = OpSet::default();
         for number in must {
             if chosen.len() < MAX_HEADS

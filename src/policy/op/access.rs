@@ -1,6 +1,6 @@
 //! Who may read and write what, in an enterprise vault.
 
-use std::collections::BTreeSet;
+use crate::types::SortedSet;
 
 use super::super::roles::{EntityAcl, PolicyKind, TeamId};
 use super::cuts::Cuts;
@@ -17,7 +17,7 @@ pub struct SetTeams {
     /// The device.
     pub peer: PeerId,
     /// Its teams, at most [`MAX_TEAMS`].
-    pub teams: BTreeSet<TeamId>,
+    pub teams: SortedSet<TeamId>,
     /// What still counts of the logs that lose the right to write.
     pub cuts: Cuts,
 }

@@ -1,6 +1,6 @@
 //! Who is a member, as what, under which name.
 
-use std::collections::BTreeSet;
+use crate::types::SortedSet;
 
 use super::super::roles::SyncRole;
 use super::cuts::Cuts;
@@ -50,5 +50,5 @@ pub struct SetName {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RootVoid {
     /// Which; held or not.
-    pub ops: BTreeSet<Hash>,
+    pub ops: SortedSet<Hash>,
 }

@@ -1,6 +1,6 @@
 //! What the leader says, and what of it is sent again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::types::{SortedMap, SortedSet};
 use std::sync::Arc;
 
 use super::{RESEND_US, Replica, Shown, Update, text_event};
@@ -112,8 +112,8 @@ impl Replica {
         for log in opened.logs {
             self.logs.intern(log);
         }
-        for (entity_type, kind) in &mut self.kinds {
-            let known: BTreeSet<EntityId> = std::mem::take(&mut kind.entities).into_keys().collect();
+        for (entity_type, kind) in self.kinds.iter_mut() {
+            let known: SortedSet<EntityId> = std::mem::take(&mut kind.entities).into_keys().collect();
             if kind.watched {
                 kind.ready = false;
                 self.out.push(ToLeader::Watch(self.tab, entity_type.clone()));
@@ -138,7 +138,7 @@ impl Replica {
         if !self.learn_logs(0, &states.logs) {
             return self.anew();
         }
-        let forked: BTreeSet<LogIx> = states.forked.into_iter().collect();
+        let forked: SortedSet<LogIx> = states.forked.into_iter().collect();
         for number in (0..self.logs.len() as u32).map(LogIx) {
             if self.logs.is_forked(number) != forked.contains(&number) {
                 self.logs.set_forked(number, forked.contains(&number));
@@ -184,8 +184,8 @@ impl Replica {
         if !self.learn_logs(changed.logs.0, &changed.logs.1) {
             return self.anew();
         }
-        let mut covered: BTreeSet<EntityId> = BTreeSet::new();
-        let mut touched: BTreeMap<EntityType, BTreeSet<EntityId>> = BTreeMap::new();
+        let mut covered: SortedSet<EntityId> = SortedSet::new();
+        let mut touched: SortedMap<EntityType, SortedSet<EntityId>> = SortedMap::new();
         for commit in &changed.commits {
             covered.extend(commit.events.iter().map(|event| event.entity));
             touched.entry(commit.log.entity_type.clone()).or_default().extend(self.apply(commit));
@@ -198,7 +198,7 @@ impl Replica {
         }
         for (peer, ids) in &changed.updated {
             // What no commit says was folded again: it is read anew.
-            for (entity_type, kind) in &mut self.kinds {
+            for (entity_type, kind) in self.kinds.iter_mut() {
                 let again: Vec<EntityId> = ids
                     .iter()
                     .filter(|id| !covered.contains(id))

@@ -1,6 +1,6 @@
 //! Writing a block.
 
-use std::collections::BTreeMap;
+use crate::types::SortedMap;
 use std::sync::Arc;
 
 use super::{BODY_LZ4, BODY_STORED, BlockHeader, MAX_BODY_BYTES, MAX_FRAMING_BYTES};
@@ -262,14 +262,14 @@ struct Names {
 #[derive(Clone, Debug)]
 struct Dictionary<T> {
     names: Vec<T>,
-    numbers: BTreeMap<T, u32>,
+    numbers: SortedMap<T, u32>,
     /// Encoded bytes of the names.
     bytes: usize,
 }
 
 impl<T> Default for Dictionary<T> {
     fn default() -> Self {
-        Self { names: Vec::new(), numbers: BTreeMap::new(), bytes: 0 }
+        Self { names: Vec::new(), numbers: SortedMap::new(), bytes: 0 }
     }
 }
 
