@@ -2,6 +2,8 @@
 
 use crate::types::SortedSet;
 use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
+use std::task::Poll;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -39,7 +41,7 @@ pub(super) struct Running<'a, W: World> {
     pub(super) app: &'a App,
     /// `None` while the store is closed after a failure.
     pub(super) core: Option<Core>,
-    pub(super) network: Option<W::Transport>,
+    pub(super) network: Option<Box<dyn Transport>>,
     /// What the engine wants done, in order.
     pub(super) outside: Vec<Output>,
     /// Who waits for the engine's answer.
@@ -402,9 +404,7 @@ fn no_network() -> Error {
     Error::new(ErrorCode::Unreachable, "this device is not on the network (it was started offline)")
 }
 
-pub(super) async fn next_event<T: Transport>(network: &mut Option<T>) -> TransportEvent {
-    match network {
-        Some(network) => network.next().await,
-        None => std::future::pending().await,
-    }
+/// The network's next event; never one where there is no network.
+pub(super) fn next_event(network: &mut Option<Box<dyn Transport>>) -> impl Future<Output = TransportEvent> {
+    poll_fn(|cx| network.as_mut().map_or(Poll::Pending, |network| network.poll_next(cx)))
 }

@@ -3,9 +3,8 @@
 
 use crate::types::SortedMap;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use super::{Transport, TransportEvent};
 use crate::engine::{LinkId, Via};
@@ -212,18 +211,15 @@ pub struct MemoryTransport {
 }
 
 impl Transport for MemoryTransport {
-    async fn next(&mut self) -> TransportEvent {
-        poll_fn(|cx| {
-            let mut shared = self.network.lock();
-            let Some(node) = shared.nodes.get_mut(&self.me) else { return Poll::Pending };
-            let Some(event) = node.events.pop_front() else {
-                node.waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            };
-            shared.taken(self.me, &event);
-            Poll::Ready(event)
-        })
-        .await
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<TransportEvent> {
+        let mut shared = self.network.lock();
+        let Some(node) = shared.nodes.get_mut(&self.me) else { return Poll::Pending };
+        let Some(event) = node.events.pop_front() else {
+            node.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        shared.taken(self.me, &event);
+        Poll::Ready(event)
     }
 
     fn send(&mut self, link: LinkId, frame: Vec<u8>) {
