@@ -1,7 +1,5 @@
 //! Cache pages: the states of several entities as bytes. Numbers of logs stand in them as they are on this device.
 
-use crate::types::SortedSet;
-
 use super::counter::Counter;
 use super::life::{Logs, out_of_order};
 use super::register::Register;
@@ -11,7 +9,7 @@ use super::updates::Updates;
 use crate::error::Result;
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::MAX_NAME_BYTES;
-use crate::types::{EntityId, FieldName};
+use crate::types::{EntityId, FieldName, SortedSet};
 
 impl EntityState {
     /// Appends the state: equal states give equal bytes, in whatever order their events came.

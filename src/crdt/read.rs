@@ -1,7 +1,5 @@
 //! What a user sees of an entity, and the bytes that stand for it in a state hash.
 
-use crate::types::SortedMap;
-
 use super::logs::LogTable;
 use super::opaque;
 use super::state::{EntityState, FieldState};
@@ -9,7 +7,7 @@ use super::state::{EntityState, FieldState};
 use super::text;
 use super::view::{EntityView, FieldValue};
 use crate::types::codec::{put_bytes, put_signed, put_varint};
-use crate::types::{EntityId, EntityType, FieldName, Value};
+use crate::types::{EntityId, EntityType, FieldName, SortedMap, Value};
 
 impl EntityState {
     /// What a reader sees. A field that was emptied, a set without items and a text without characters are not there.

@@ -1,7 +1,5 @@
 //! Add-wins sets: an item is in the set while an insertion of it stands that no removal has named.
 
-use crate::types::{SortedMap, SortedSet};
-
 use smallvec::SmallVec;
 
 use super::life::{out_of_order, put_pos, read_log, read_pos};
@@ -9,7 +7,7 @@ use super::logs::{LogIx, LogTable, Pos};
 use super::register::{encoded, read_value};
 use crate::error::Result;
 use crate::types::codec::{Reader, put_bytes, put_varint};
-use crate::types::{Dot, FieldName, Value};
+use crate::types::{Dot, FieldName, SortedMap, SortedSet, Value};
 
 /// The name of an insertion.
 pub(super) type LocalDot = (LogIx, Pos);

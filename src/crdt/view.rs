@@ -1,8 +1,6 @@
 //! What a reader sees of an entity.
 
-use crate::types::{SortedMap, SortedSet};
-
-use crate::types::{EntityId, EntityType, FieldKind, FieldName, Value, VectorClock};
+use crate::types::{EntityId, EntityType, FieldKind, FieldName, SortedMap, SortedSet, Value, VectorClock};
 
 /// What a reader sees of one field in one kind.
 #[derive(Clone, PartialEq, Eq, Debug)]

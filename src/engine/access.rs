@@ -1,6 +1,5 @@
 //! Who may read what has changed while sessions are open: from now on they follow it, in both directions.
 
-use crate::types::SortedSet;
 use std::sync::Arc;
 
 use super::SyncEngine;
@@ -10,7 +9,7 @@ use super::layout::TypeIx;
 use super::remote::Arrived;
 use crate::error::{Error, ErrorCode};
 use crate::policy::SyncPolicy;
-use crate::types::{EntityType, PeerId};
+use crate::types::{EntityType, PeerId, SortedSet};
 
 /// What a session knows of types that it began or ceased to exchange while it was open.
 #[derive(Default, Debug)]

@@ -1,8 +1,6 @@
 //! Making commits again, in the device's new epoch: those of branches that count no more, and those behind a hole in
 //! its own log. Each copy names the commit that it stands for, and counts only while that one does not.
 
-use crate::types::{SortedMap, SortedSet};
-
 use super::SyncEngine;
 use super::io::SyncEvent;
 use super::layout::{self, LogKey, TypeIx};
@@ -13,7 +11,8 @@ use crate::error::Result;
 use crate::store::{Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::{
-    Commit, Dot, EntityId, EntityType, Event, FieldKind, FieldName, FieldOp, Hash, LogId, Seen, StandsFor,
+    Commit, Dot, EntityId, EntityType, Event, FieldKind, FieldName, FieldOp, Hash, LogId, Seen, SortedMap, SortedSet,
+    StandsFor,
 };
 use crate::wire::*;
 

@@ -10,8 +10,6 @@
 //! | 1, number | [`AuditRecord`] |
 //! | 2, hash of what is counted | that, since when, how many |
 
-use crate::types::{SortedMap, SortedSet};
-
 use super::calls::Asked;
 use super::disk::{Landed, Wanted};
 use super::io::{CallId, LinkId, MemberChange, Output, Reply, SyncEvent};
@@ -24,7 +22,7 @@ use crate::policy::{
 };
 use crate::store::{Durability, Read, Rows, Table, WriteBatch};
 use crate::types::codec::{Reader, put_varint};
-use crate::types::{EntityType, Hash, PeerId};
+use crate::types::{EntityType, Hash, PeerId, SortedMap, SortedSet};
 
 /// For how long denials alike are counted together: 24 hours.
 pub const WINDOW_MS: u64 = 24 * 60 * 60 * 1_000;

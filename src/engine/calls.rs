@@ -1,6 +1,5 @@
 //! The app's calls, and the ones among them that wait for rows.
 
-use crate::types::SortedMap;
 use std::collections::VecDeque;
 
 use super::SyncEngine;
@@ -16,7 +15,7 @@ use crate::error::{Error, ErrorCode};
 use crate::policy::AuditPage;
 use crate::store::Rows;
 use crate::types::limits::MAX_BATCH_SIZE;
-use crate::types::{Commit, EntityId, EntityType};
+use crate::types::{Commit, EntityId, EntityType, SortedMap};
 
 /// Calls that may wait at once.
 const MAX_ASKED: usize = 4_096;

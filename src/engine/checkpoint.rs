@@ -1,13 +1,11 @@
 //! Checkpoints: dirty states go to disk as pages, in one batch with how far they stand for.
 
-use crate::types::{SortedMap, SortedSet};
-
 use super::layout::{self, TypeIx, meta};
 use super::refold::Stale;
 use super::{Job, Landed, SyncEngine, Wanted};
 use crate::store::{Durability, Read, Rows, Table, WriteBatch};
-use crate::types::EntityId;
 use crate::types::codec::put_varint;
+use crate::types::{EntityId, SortedMap, SortedSet};
 
 /// A checkpoint that waits for the pages it rewrites.
 #[derive(Default, Debug)]

@@ -1,8 +1,6 @@
 //! Finding where two chains of one log part: whoever notices that a peer's chain differs asks the peer to go on from
 //! further and further back, until the chains meet (PROTOCOL.md 4.6).
 
-use crate::types::SortedSet;
-use crate::types::sorted::Entry;
 use std::sync::Arc;
 
 use super::io::LinkId;
@@ -12,7 +10,8 @@ use super::{SyncEngine, Wanted};
 use crate::error::{Error, Result};
 use crate::protocol::Frontier;
 use crate::store::{Read, Rows, Table};
-use crate::types::{Commit, Hash, LogName};
+use crate::types::sorted::Entry;
+use crate::types::{Commit, Hash, LogName, SortedSet};
 use crate::wire::*;
 
 /// How often the way back doubles before it reaches the start of any log.

@@ -3,15 +3,13 @@
 //! State is a cache of the blocks (ARCHITECTURE.md). An event for an entity whose page is not in memory waits in line
 //! until the page is read, by a reader or by the next checkpoint: applying a block reads nothing.
 
-use crate::types::{SortedMap, SortedSet};
-
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 
 use super::layout::TypeIx;
 use crate::crdt::{EntityState, EventAt, LogTable, decode_state, join_page, split_page};
 use crate::error::Result;
-use crate::types::{Dot, EntityId, Event, FieldOp, LogId};
+use crate::types::{Dot, EntityId, Event, FieldOp, LogId, SortedMap, SortedSet};
 
 /// An entity by type and id.
 pub type Key = (TypeIx, EntityId);

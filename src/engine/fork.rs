@@ -4,7 +4,6 @@
 //! meet. The author of the log takes the peer's chain where nobody can have its own, and makes its commits again in a
 //! new epoch; in all other cases the two blocks after the last common commit are a proof that everybody keeps.
 
-use crate::types::SortedSet;
 use std::sync::Arc;
 
 use super::io::{LinkId, SyncEvent};
@@ -17,7 +16,7 @@ use crate::policy::AuditAction;
 use crate::protocol::Held;
 use crate::store::{Read, Rows, Table};
 use crate::types::codec::{Reader, put_bytes};
-use crate::types::{Commit, EntityId};
+use crate::types::{Commit, EntityId, SortedSet};
 use crate::wire::*;
 
 /// Bytes of own blocks read at once.

@@ -1,14 +1,12 @@
 //! What happened to one entity, from the blocks of its types.
 
-use crate::types::SortedMap;
-
 use super::SyncEngine;
 use super::calls::Asked;
 use super::disk::Wanted;
 use super::io::{CallId, Change, Output, Reply};
 use super::layout::{self, LogKey, TypeIx};
 use crate::store::{Read, Rows, Table};
-use crate::types::{Commit, EntityId, FieldOp, VectorClock};
+use crate::types::{Commit, EntityId, FieldOp, SortedMap, VectorClock};
 
 /// Bytes of blocks read at once.
 const CHUNK: usize = 1 << 20;

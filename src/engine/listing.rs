@@ -1,7 +1,5 @@
 //! Reading many entities: pages in the order of their ids, with what is in memory laid over them.
 
-use crate::types::SortedMap;
-
 use super::calls::Asked;
 use super::io::{CallId, EntityEdit, Output, Reply};
 use super::layout::{self, TypeIx};
@@ -13,7 +11,7 @@ use crate::error::Result;
 use crate::policy::Invite;
 use crate::store::{Read, Rows, Table};
 use crate::types::codec::put_bytes;
-use crate::types::{EntityId, EntityType, Event, Hash, InFull};
+use crate::types::{EntityId, EntityType, Event, Hash, InFull, SortedMap};
 
 /// Events in one commit of what is written again, and bytes after which it is closed.
 const IMPORT_EVENTS: usize = 500;

@@ -1,6 +1,5 @@
 //! Local edits: from wishes to a signed commit.
 
-use crate::types::SortedMap;
 use std::sync::Arc;
 
 use super::io::{CallId, EntityEdit, Reply};
@@ -13,7 +12,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::limits::{MAX_BATCH_SIZE, MAX_COMMIT_BYTES, MAX_EVENT_BYTES};
 use crate::types::{
-    Commit, CommitHeader, EntityId, EntityType, Event, Hash, HybridTimestamp, InFull, StandsFor, events_hash,
+    Commit, CommitHeader, EntityId, EntityType, Event, Hash, HybridTimestamp, InFull, SortedMap, StandsFor, events_hash,
 };
 use crate::wire::encode_block;
 

@@ -1,8 +1,6 @@
 //! Changing who is in the vault and may do what: the rights are checked, operations signed, and a removal is followed by
 //! a new vault key for those who are left.
 
-use crate::types::SortedMap;
-
 use zeroize::Zeroizing;
 
 use super::SyncEngine;
@@ -19,7 +17,7 @@ use crate::policy::{
 };
 use crate::store::Table;
 use crate::types::limits::MAX_NAME_BYTES;
-use crate::types::{EntityType, Keypair, PeerId};
+use crate::types::{EntityType, Keypair, PeerId, SortedMap};
 use crate::wire::Item;
 
 /// Logs that keep their rights are named too, as far as so many fit: two Admins who narrow something at the same time may

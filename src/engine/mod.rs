@@ -52,7 +52,6 @@ mod tests;
 pub use io::*;
 pub use tabs::{Changed, ChangedCommit, States, TabId, TabOpened, TabSaved, TabWrite, draft_log, undraft};
 
-use crate::types::{SortedMap, SortedSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -69,7 +68,9 @@ use crate::crdt::LogTable;
 use crate::error::{Error, ErrorCode, Result};
 use crate::pairing::{About, Pairing};
 use crate::policy::{Membership, PolicyKind, SyncPolicy};
-use crate::types::{EntityId, EntityType, Epoch, Hash, Hlc, Instant, Keypair, LogName, PeerId, VaultId};
+use crate::types::{
+    EntityId, EntityType, Epoch, Hash, Hlc, Instant, Keypair, LogName, PeerId, SortedMap, SortedSet, VaultId,
+};
 
 /// What the engine is told when it is made.
 #[derive(Debug)]
@@ -121,7 +122,7 @@ impl Default for Tuning {
 #[derive(Debug)]
 enum Phase {
     /// Reading its store.
-    Opening(open::Opening),
+    Opening(Box<open::Opening>),
     /// Working.
     Open,
     /// The store failed: every call is answered with this, nothing else happens. The platform opens a new engine.
@@ -243,7 +244,7 @@ impl SyncEngine {
             epoch: Epoch(entropy.number()),
             now: Instant::default(),
             out: Vec::new(),
-            phase: Phase::Opening(open::Opening::default()),
+            phase: Phase::Opening(Box::default()),
             device_name: config.device_name.clone(),
             vault: None,
             own_vault: None,

@@ -1,12 +1,10 @@
 //! Types and logs by name and by local number.
 
-use crate::types::SortedMap;
-
 use super::SyncEngine;
 use super::layout::{LogKey, TypeIx};
 use super::log::Log;
 use crate::crdt::LogIx;
-use crate::types::{EntityType, LogId, LogName};
+use crate::types::{EntityType, LogId, LogName, SortedMap};
 
 impl SyncEngine {
     /// The number of a type, given to it now if it has none.

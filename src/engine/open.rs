@@ -1,6 +1,5 @@
 //! Opening: the truth is read, then the blocks after the last checkpoint are applied.
 
-use crate::types::SortedMap;
 use std::collections::VecDeque;
 
 use super::io::{CallId, Input, Output, SyncEvent};
@@ -14,7 +13,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::policy::{Inserted, Membership, sync_policy};
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::codec::Reader;
-use crate::types::{EntityId, EntityType, Epoch, Hlc, LogId, LogName, PeerId};
+use crate::types::{EntityId, EntityType, Epoch, Hlc, LogId, LogName, PeerId, SortedMap};
 use crate::wire::decode_block;
 
 /// Bytes asked for at once.

@@ -1,7 +1,5 @@
 //! Devices known to this one: where they are, what was last common with them, when to dial them.
 
-use crate::types::SortedMap;
-
 use super::SyncEngine;
 use super::layout::{self, LogKey};
 use crate::engine::io::{Output, Via};
@@ -10,7 +8,7 @@ use crate::protocol::{Frontier, Held, digest, type_digest};
 use crate::store::{Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::MAX_NAME_BYTES;
-use crate::types::{EntityType, Epoch, Hash, LogId, LogName, PeerId};
+use crate::types::{EntityType, Epoch, Hash, LogId, LogName, PeerId, SortedMap};
 
 /// The first wait before dialling again; it doubles up to [`MAX_BACKOFF`], with a random half.
 const MIN_BACKOFF: u64 = 500_000;

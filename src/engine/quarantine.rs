@@ -1,14 +1,12 @@
 //! A log's quarantine has a bound. What a full one has no room for is not taken, and is asked for again once there is
 //! room: the operation that its commits wait for has come, or the log was taken back.
 
-use crate::types::SortedMap;
-
 use super::io::LinkId;
 use super::layout::{self, LogKey};
 use super::log::{Log, QUARANTINE_BYTES};
 use super::{SyncEngine, Wanted};
 use crate::store::{Read, Rows, Table};
-use crate::types::LogName;
+use crate::types::{LogName, SortedMap};
 
 /// Logs of which a session sends what does not follow what is held.
 #[derive(Default, Debug)]

@@ -2,7 +2,6 @@
 //!
 //! What is stale is stored in one batch with the cause, so that an interrupted refold is finished at the next opening.
 
-use crate::types::{SortedMap, SortedSet};
 use std::ops::Range;
 
 use super::layout::{self, LogKey, TypeIx};
@@ -12,7 +11,7 @@ use crate::crdt::{EntityState, EventAt, LogIx};
 use crate::error::{Error, Result};
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::codec::{Reader, put_varint};
-use crate::types::{EntityId, Event};
+use crate::types::{EntityId, Event, SortedMap, SortedSet};
 use crate::wire::decode_block;
 
 /// Bytes of blocks read at once.

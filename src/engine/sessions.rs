@@ -1,7 +1,5 @@
 //! Links and the sessions on them: how they begin and end, and what is sent on them.
 
-use crate::types::{SortedMap, SortedSet};
-
 use super::SyncEngine;
 use super::greeting::not_authorized;
 use super::io::{LinkId, Output, SyncEvent, Via};
@@ -9,7 +7,7 @@ use super::layout::LogKey;
 use super::quarantine::CutOff;
 use crate::error::{Error, ErrorCode};
 use crate::protocol::{Frontier, Held, Parts, ReceiveWindow, SendWindow, WINDOW_BYTES};
-use crate::types::{Hash, LogName, PeerId};
+use crate::types::{Hash, LogName, PeerId, SortedMap, SortedSet};
 use crate::wire::*;
 
 /// How long a peer may take for its next step of the greeting, in microseconds.

@@ -4,15 +4,13 @@
 //! answer is `Equal`, or the like of the other side; where that is not enough, short digests a type, then both sides'
 //! entries of the types that differ.
 
-use crate::types::SortedSet;
-
 use super::io::{CallId, LinkId, Output, Reply, SyncEvent};
 use super::sessions::{Carries, Session};
 use super::{Landed, SyncEngine, layout};
 use crate::error::{Error, ErrorCode, Result};
 use crate::protocol::{Frontier, Held, entries_of, summarize};
 use crate::store::{Durability, Table, WriteBatch};
-use crate::types::{EntityType, Hash, LogName, PeerId};
+use crate::types::{EntityType, Hash, LogName, PeerId, SortedSet};
 use crate::wire::*;
 
 /// Entries in one frame of a full exchange: each takes up to 215 bytes.

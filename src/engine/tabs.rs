@@ -3,7 +3,6 @@
 //! A tab makes its operations under a log that is nobody's ([`draft_log`]) and numbers its messages. Each message is
 //! committed in one batch with its number, so whoever leads next answers a repeat with what became of it.
 
-use crate::types::{SortedMap, SortedSet};
 use std::collections::VecDeque;
 
 use super::io::{CallId, Reply};
@@ -16,7 +15,10 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::store::{Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::MAX_BATCH_SIZE;
-use crate::types::{Dot, EntityId, EntityType, Epoch, Event, FieldOp, Hash, HybridTimestamp, LogId, LogName, PeerId};
+use crate::types::{
+    Dot, EntityId, EntityType, Epoch, Event, FieldOp, Hash, HybridTimestamp, LogId, LogName, PeerId, SortedMap,
+    SortedSet,
+};
 
 /// Tabs whose last message is remembered; of more, the one that wrote longest ago is forgotten.
 const MAX_TABS: usize = 64;

@@ -1,7 +1,6 @@
 //! What of the logs counts, worked out anew when something came that it depends on: commits, copies and their
 //! originals, membership operations, fork proofs. The rule itself is [`crate::policy::valid`].
 
-use crate::types::SortedSet;
 use std::ops::Range;
 
 use super::layout::{self, LogKey};
@@ -10,7 +9,7 @@ use super::remote::Arrived;
 use super::{SyncEngine, Wanted};
 use crate::policy::{Refusal, Validity};
 use crate::store::{Read, Rows, Table};
-use crate::types::{Commit, LogId, LogName};
+use crate::types::{Commit, LogId, LogName, SortedSet};
 use crate::wire::decode_block;
 
 /// Rounds of evaluation: more than an author has epochs with copies of the same commits.

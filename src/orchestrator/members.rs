@@ -1,14 +1,12 @@
 //! Who is in the vault and may do what: the handle's methods for it.
 
-use crate::types::SortedSet;
-
 use super::handle::{OrchestratorHandle, unexpected};
 #[cfg(doc)]
 use crate::engine::SyncEvent;
 use crate::engine::{Call, MemberChange, Members, RecoveryKey, Reply};
 use crate::error::Result;
 use crate::policy::{AuditCheck, AuditFault, AuditPage, EntityAcl, PolicyKind, SyncRole, TeamId, parse_recovery_words};
-use crate::types::{EntityType, Hash, PeerId};
+use crate::types::{EntityType, Hash, PeerId, SortedSet};
 
 /// Each change is answered once it is on this device's disk, and fails with `policy_denied` where this device may not
 /// make it, with `not_found` where the other one is no member.

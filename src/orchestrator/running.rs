@@ -1,6 +1,5 @@
 //! An open orchestrator: waits for requests, the store, the network and the time, and carries out what the engine says.
 
-use crate::types::SortedSet;
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::task::Poll;
@@ -18,7 +17,7 @@ use crate::engine::{Call, CallId, Input, LinkId, MemberChange, Output, Reply, Sy
 use crate::error::{Error, ErrorCode, Result};
 use crate::transport::{Transport, TransportEvent};
 use crate::types::limits::MAX_DEVICE_NAME_BYTES;
-use crate::types::{Keypair, PeerId};
+use crate::types::{Keypair, PeerId, SortedSet};
 
 /// Calls that the engine has not answered; more are refused with `busy`.
 const MAX_CALLS: usize = 4_096;

@@ -1,10 +1,9 @@
 //! What outlives one engine: what the next must be told again, and dials of peers that no engine knows yet.
 
-use crate::types::SortedMap;
 use std::collections::VecDeque;
 
 use crate::engine::Call;
-use crate::types::PeerId;
+use crate::types::{PeerId, SortedMap};
 
 /// Peers found on the network that are remembered; the oldest go first.
 const MAX_FOUND: usize = 256;

@@ -1,7 +1,5 @@
 //! A device's whole part in pairing: streams, users' decisions, time limits.
 
-use crate::types::SortedMap;
-
 use zeroize::Zeroizing;
 
 use super::events::{PairLink, PairingEvent, PairingOutput, PairingPeer};
@@ -13,7 +11,7 @@ use super::source::Source;
 use super::tries::Tries;
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::SyncRole;
-use crate::types::{Instant, PeerId};
+use crate::types::{Instant, PeerId, SortedMap};
 
 pub(super) const SECOND: u64 = 1_000_000;
 /// How long the other device may take for a step that needs no user.

@@ -1,7 +1,5 @@
 //! The joining side: whom to try a typed code with, and what became of it.
 
-use crate::types::SortedMap;
-
 use zeroize::Zeroizing;
 
 use super::code::SyncCode;
@@ -12,7 +10,7 @@ use super::message::Inner;
 use super::offer::busy;
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::MAX_INVITE_TEXT;
-use crate::types::{Instant, PeerId};
+use crate::types::{Instant, PeerId, SortedMap};
 
 /// How long the other device is looked for.
 const SEARCH_TIME: u64 = 30 * SECOND;

@@ -2,7 +2,6 @@
 //! without naming it, and the credential, a chain of grants (PROTOCOL.md section 4). Neither grants access: the selector only
 //! selects, the credential only opens the membership sync, whose evaluation then decides.
 
-use crate::types::{SortedMap, SortedSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use super::membership::Membership;
 use super::op::{Body, Op};
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::limits::{MAX_CREDENTIAL_BYTES, MAX_CREDENTIAL_STEPS};
-use crate::types::{Hash, PeerId};
+use crate::types::{Hash, PeerId, SortedMap, SortedSet};
 
 const SELECTOR_CONTEXT: &str = "privstack-sync 2026-11-22 vault selector key";
 

@@ -3,12 +3,11 @@
 //!
 //! Validity decides whether a commit is applied, never whether it is stored.
 
-use crate::types::SortedMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::membership::{Limit, Membership, Writing};
-use crate::types::{Hash, LogName, PeerId};
+use crate::types::{Hash, LogName, PeerId, SortedMap};
 
 /// What `valid` needs to know of one log. Numbers beyond `tip` and number 0 are ignored.
 #[derive(Clone, PartialEq, Eq, Debug)]

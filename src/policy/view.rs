@@ -1,9 +1,7 @@
 //! What a set of membership operations comes to: who is a member, and what each may do.
 
-use crate::types::{SortedMap, SortedSet};
-
 use super::roles::{EntityAcl, PolicyKind, SyncRole, TeamId};
-use crate::types::{Hash, HybridTimestamp, PeerId};
+use crate::types::{Hash, HybridTimestamp, PeerId, SortedMap, SortedSet};
 
 /// A member as a [`View`] shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]

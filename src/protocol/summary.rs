@@ -1,9 +1,7 @@
 //! Frontiers, and how they are told in few bytes (PROTOCOL.md section 4.3).
 
-use crate::types::SortedMap;
-
 use crate::types::codec::put_bytes;
-use crate::types::{EntityType, Hash, LogName};
+use crate::types::{EntityType, Hash, LogName, SortedMap};
 use crate::wire::{FrontierEntry, FrontierSummary};
 
 /// How far a log is held.

@@ -1,9 +1,8 @@
 //! The store in memory.
 
-use crate::types::SortedMap;
-
 use super::{RangeBudget, Read, Rows, Store, Table, WriteBatch, WriteOp};
 use crate::error::Result;
+use crate::types::SortedMap;
 
 /// A store in memory; a clone is a snapshot that later commits do not touch.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -1,11 +1,12 @@
 //! What a tab has written and not yet seen saved.
 
-use crate::types::SortedMap;
 use std::collections::VecDeque;
 
 use crate::engine::{TabSaved, TabWrite, draft_log, undraft};
 use crate::error::{Error, Result};
-use crate::types::{Dot, EntityId, EntityType, Event, FieldName, FieldOp, HybridTimestamp, LogId, PeerId, Seen};
+use crate::types::{
+    Dot, EntityId, EntityType, Event, FieldName, FieldOp, HybridTimestamp, LogId, PeerId, Seen, SortedMap,
+};
 
 /// Writes that one message carries.
 const MAX_WRITES: usize = 256;

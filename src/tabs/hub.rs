@@ -1,12 +1,10 @@
 //! The engine's side: what tabs say becomes calls, what the engine says becomes messages.
 
-use crate::types::{SortedMap, SortedSet};
-
 use super::answer::{Answer, Asked};
 use super::message::{Notice, ToLeader, ToTab};
 use crate::engine::{Call, Reply, SyncEvent, TabId};
 use crate::error::{ErrorCode, Result};
-use crate::types::{EntityId, EntityType, PeerId};
+use crate::types::{EntityId, EntityType, PeerId, SortedMap, SortedSet};
 
 /// Entities that one message brings.
 const PAGE: usize = 500;

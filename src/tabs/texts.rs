@@ -1,10 +1,8 @@
 //! The texts that a tab has open.
 
-use crate::types::SortedMap;
-
 use crate::crdt::{EntityState, LogTable, TextChange, TextDocument};
 use crate::error::Result;
-use crate::types::{EntityId, EntityType, FieldName};
+use crate::types::{EntityId, EntityType, FieldName, SortedMap};
 
 /// Texts that stay open though nobody watches them; each costs the memory of its document.
 const MAX_IDLE: usize = 16;

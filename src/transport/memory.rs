@@ -1,7 +1,6 @@
 //! A network in memory: transports of one process that reach each other by name, for tests and for apps that hold two
 //! devices. It knows no time: a link opens at once, or never.
 
-use crate::types::SortedMap;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
@@ -10,8 +9,8 @@ use super::{Transport, TransportEvent};
 use crate::engine::{LinkId, Via};
 use crate::error::{Error, ErrorCode, Result};
 use crate::pairing::NAMEPLATES;
-use crate::types::PeerId;
 use crate::types::limits::MAX_FRAME_BYTES;
+use crate::types::{PeerId, SortedMap};
 
 /// Bytes that may wait for a peer to take them; more closes the link.
 const MAX_QUEUED: usize = 8 << 20;

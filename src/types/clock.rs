@@ -1,11 +1,9 @@
 //! Dots and vector clocks.
 
-use crate::types::SortedMap;
-use crate::types::sorted;
-
 use serde::{Deserialize, Serialize};
 
 use super::ids::LogId;
+use super::sorted::{self, SortedMap};
 
 /// The name of one event: its log, its commit's number there, its place in the commit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]

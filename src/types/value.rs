@@ -1,10 +1,10 @@
 //! What a register or a set item holds.
 
-use crate::types::SortedMap;
 use std::cmp::Ordering;
 
 use super::codec::{Reader, put_bytes, put_signed, put_varint};
 use super::limits::{MAX_EVENT_BYTES, MAX_VALUE_DEPTH};
+use super::sorted::SortedMap;
 use crate::error::{Error, Result};
 
 /// A value: the data model of JSON, plus integers and bytes of their own.

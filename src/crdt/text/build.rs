@@ -3,13 +3,13 @@
 //! The result depends on the set of updates alone. It has no gap, no overlap, and nothing that depends on what is not
 //! there, so yrs has nothing to keep for later and no doubtful case to decide.
 
-use crate::types::SortedMap;
 use std::collections::HashMap;
 
 use super::structs::{chain, joined, placeholder};
 use super::update::{Content, Struct, parse, write};
 use crate::crdt::logs::LogTable;
 use crate::crdt::updates::{Update, Updates};
+use crate::types::SortedMap;
 
 /// A text's updates as one.
 pub(super) struct Built {

@@ -1,6 +1,5 @@
 //! Reading and editing texts through yrs.
 
-use crate::types::SortedMap;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::crdt::logs::{EventAt, LogTable};
 use crate::crdt::updates::{Update, Updates, Version, next_version};
 use crate::crdt::view::Mark;
 use crate::error::{Error, ErrorCode, Result};
-use crate::types::{FieldName, Value};
+use crate::types::{FieldName, SortedMap, Value};
 
 /// Stands in a text for an embedded thing: one code unit, as in Yjs's positions.
 const EMBEDDED: &str = "\u{fffc}";

@@ -1,13 +1,11 @@
 //! What the engine answers to a [`Call`](super::Call).
 
-use crate::types::SortedMap;
-
 use super::{Members, Via};
 use crate::crdt::EntityView;
 use crate::engine::tabs::{States, TabOpened, TabSaved};
 use crate::pairing::{PairingPeer, ShownCode};
 use crate::policy::{AuditPage, SyncRole};
-use crate::types::{EntityId, EntityType, Hash, HybridTimestamp, PeerId, VaultId, VectorClock};
+use crate::types::{EntityId, EntityType, Hash, HybridTimestamp, PeerId, SortedMap, VaultId, VectorClock};
 
 /// The answer to a [`Call`](super::Call).
 #[derive(Clone, PartialEq, Debug)]

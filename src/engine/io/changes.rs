@@ -1,10 +1,8 @@
 //! Who is in the vault and may do what: what an app may ask to change, and what it is told.
 
-use crate::types::SortedSet;
-
 use super::RecoveryKey;
 use crate::policy::{EntityAcl, LogRange, PolicyKind, SyncRole, TeamId, View};
-use crate::types::{EntityType, Hash, PeerId};
+use crate::types::{EntityType, Hash, PeerId, SortedSet};
 
 /// A change of who may do what, signed by this device (or by the vault's recovery key).
 #[derive(Clone, PartialEq, Debug)]

@@ -25,7 +25,6 @@ mod writing;
 
 pub(super) use writing::{Limit, Writing};
 
-use crate::types::SortedSet;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -35,7 +34,7 @@ use super::op_set::OpSet;
 use super::view::View;
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::limits::MAX_HEADS;
-use crate::types::{EntityType, Hash, PeerId, VaultId};
+use crate::types::{EntityType, Hash, PeerId, SortedSet, VaultId};
 use standing::Scope;
 use voids::Voids;
 

@@ -1,6 +1,5 @@
 //! Rule 4: what a set of operations comes to, once it is known which of them are void.
 
-use crate::types::SortedSet;
 use std::cmp::Reverse;
 
 use super::super::op::{Body, SetRole};
@@ -9,7 +8,7 @@ use super::super::roles::{EntityAcl, PolicyKind, SyncRole, TeamId};
 use super::super::view::{Access, Member, View};
 use super::voids::Voids;
 use super::{About, Membership, Node, Right};
-use crate::types::PeerId;
+use crate::types::{PeerId, SortedSet};
 
 /// A set of operations, without those that are void.
 #[derive(Clone, Copy)]

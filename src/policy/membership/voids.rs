@@ -4,7 +4,6 @@
 //! that are concurrent with an operation of whom they are about, and `RootVoid`s. They are few. So what is void is kept
 //! for all causes, and grows with each operation; a set that has only some of them is worked out when it is asked for.
 
-use crate::types::SortedMap;
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
@@ -12,7 +11,7 @@ use super::super::op::{Body, Op, RootVoid};
 use super::super::op_set::OpSet;
 use super::standing::Scope;
 use super::{Membership, Node, Right};
-use crate::types::Hash;
+use crate::types::{Hash, SortedMap};
 
 /// Sets of causes that are remembered.
 const MAX_CACHED: usize = 64;

@@ -1,10 +1,8 @@
 //! Who may read and write what, in an enterprise vault.
 
-use crate::types::SortedSet;
-
 use super::super::roles::{EntityAcl, PolicyKind, TeamId};
 use super::cuts::Cuts;
-use crate::types::{EntityType, PeerId};
+use crate::types::{EntityType, PeerId, SortedSet};
 
 /// Teams that one operation may name.
 pub const MAX_TEAMS: usize = 64;

@@ -1,7 +1,5 @@
 //! What operations do, and how that is written.
 
-use crate::types::{SortedMap, SortedSet};
-
 use zeroize::Zeroizing;
 
 use super::super::roles::{EntityAcl, PolicyKind, SyncRole, TeamId};
@@ -14,7 +12,7 @@ use super::member::{AddMember, Remove, RootVoid, SetName, SetRole};
 use crate::error::{Error, Result};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::{MAX_DEVICE_NAME_BYTES, MAX_NAME_BYTES};
-use crate::types::{Hash, LogName, PeerId};
+use crate::types::{Hash, LogName, PeerId, SortedMap, SortedSet};
 
 /// Operations that one `RootVoid` cancels at most.
 const MAX_VOIDED: usize = 1_024;

@@ -1,11 +1,9 @@
 //! How far logs still count, and what an Admin makes count again.
 
-use crate::types::SortedMap;
-
 use crate::error::{Error, Result};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::MAX_NAME_BYTES;
-use crate::types::{EntityType, Epoch, Hash, LogId, LogName, PeerId};
+use crate::types::{EntityType, Epoch, Hash, LogId, LogName, PeerId, SortedMap};
 
 /// Logs that one operation may cut: about as many as fit into one.
 pub const MAX_CUTS: usize = 2_048;

@@ -1,8 +1,6 @@
 //! `SetKey`: a new vault key for the members that are left.
 
-use crate::types::SortedMap;
-
-use crate::types::{Hash, PeerId};
+use crate::types::{Hash, PeerId, SortedMap};
 
 /// Members that one operation seals a key to; for more there are several of the same key.
 pub const MAX_SEALED_KEYS: usize = 256;

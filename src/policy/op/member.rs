@@ -1,10 +1,8 @@
 //! Who is a member, as what, under which name.
 
-use crate::types::SortedSet;
-
 use super::super::roles::SyncRole;
 use super::cuts::Cuts;
-use crate::types::{Hash, PeerId};
+use crate::types::{Hash, PeerId, SortedSet};
 
 /// A grant of membership.
 #[derive(Clone, PartialEq, Eq, Debug)]

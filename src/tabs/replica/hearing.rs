@@ -1,6 +1,5 @@
 //! What the leader says, and what of it is sent again.
 
-use crate::types::{SortedMap, SortedSet};
 use std::sync::Arc;
 
 use super::{RESEND_US, Replica, Shown, Update, text_event};
@@ -10,7 +9,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::tabs::draft::is_lasting;
 use crate::tabs::message::{Notice, ToLeader, ToTab};
 use crate::types::limits::MAX_BATCH_SIZE;
-use crate::types::{EntityId, EntityType, FieldOp, Instant, LogId};
+use crate::types::{EntityId, EntityType, FieldOp, Instant, LogId, SortedMap, SortedSet};
 
 impl Replica {
     /// Takes a message that is for this tab or for all.

@@ -4,7 +4,6 @@ mod hearing;
 mod reading;
 mod writing;
 
-use crate::types::{SortedMap, SortedSet};
 use std::collections::VecDeque;
 
 use super::answer::{Answer, Ask};
@@ -15,7 +14,7 @@ use crate::crdt::{Edit, EntityState, FieldValue, LogTable, TextChange};
 use crate::engine::TabId;
 use crate::engine::entropy::Entropy;
 use crate::error::{Error, Result};
-use crate::types::{EntityId, EntityType, FieldName, Hlc, LogId, PeerId};
+use crate::types::{EntityId, EntityType, FieldName, Hlc, LogId, PeerId, SortedMap, SortedSet};
 
 /// A message without an answer is sent again after so long.
 const RESEND_US: u64 = 1_000_000;

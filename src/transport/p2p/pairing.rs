@@ -1,6 +1,5 @@
 //! Pairing streams: beside the sessions, few, short, and of anybody while this device is in pairing mode.
 
-use crate::types::SortedMap;
 use std::collections::VecDeque;
 use std::hash::Hash;
 use std::task::Context;
@@ -11,7 +10,7 @@ use super::link::{Link, Progress};
 use super::links::Opened;
 use crate::engine::LinkId;
 use crate::transport::TransportEvent;
-use crate::types::PeerId;
+use crate::types::{PeerId, SortedMap};
 
 /// Streams at once, both ways; further ones are dropped.
 const MAX_PAIR_LINKS: usize = 16;

@@ -1,6 +1,5 @@
 //! Writing a block.
 
-use crate::types::SortedMap;
 use std::sync::Arc;
 
 use super::{BODY_LZ4, BODY_STORED, BlockHeader, MAX_BODY_BYTES, MAX_FRAMING_BYTES};
@@ -11,8 +10,8 @@ use crate::types::limits::{
     MAX_SEEN,
 };
 use crate::types::{
-    Commit, EntityId, Event, FieldName, FieldOp, Hash, HybridTimestamp, InFull, LogId, LogName, Signature, VaultId,
-    WriteNames,
+    Commit, EntityId, Event, FieldName, FieldOp, Hash, HybridTimestamp, InFull, LogId, LogName, Signature, SortedMap,
+    VaultId, WriteNames,
 };
 
 /// Bits of a commit's first byte. The heads differ from those of the commit before it (of none: of the first).

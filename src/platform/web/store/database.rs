@@ -1,6 +1,5 @@
 //! The open database: its object stores, who may write, and what the browser does to it meanwhile.
 
-use crate::types::SortedMap;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -19,6 +18,7 @@ use crate::error::Result;
 use crate::platform::entropy;
 use crate::platform::web::time::sleep;
 use crate::store::Table;
+use crate::types::SortedMap;
 
 /// The format of the database; a browser refuses to open a newer one.
 const VERSION: u32 = 2;
