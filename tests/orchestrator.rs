@@ -6,6 +6,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use privstack_sync::crdt::{Edit, FieldValue};
@@ -95,10 +96,10 @@ impl Store for OpenDisk {
 struct Script(mpsc::UnboundedReceiver<TransportEvent>);
 
 impl Transport for Script {
-    async fn next(&mut self) -> TransportEvent {
-        match self.0.recv().await {
-            Some(event) => event,
-            None => std::future::pending().await,
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<TransportEvent> {
+        match self.0.poll_recv(cx) {
+            Poll::Ready(Some(event)) => Poll::Ready(event),
+            _ => Poll::Pending,
         }
     }
     fn send(&mut self, _: LinkId, _: Vec<u8>) {}
@@ -118,9 +119,7 @@ struct TestWorld<T> {
     clock: Clock,
 }
 
-impl<T: Transport> World for TestWorld<T> {
-    type Transport = T;
-
+impl<T: Transport + 'static> World for TestWorld<T> {
     async fn open(&mut self) -> Result<Opened> {
         let (store, end) = store_channel();
         let disk = self.disk.clone();
@@ -133,8 +132,8 @@ impl<T: Transport> World for TestWorld<T> {
         Ok(Opened { keypair: Keypair::from_seed(&[self.seed; 32]), instance_mark: [1; 16], browser: false, store })
     }
 
-    async fn connect(&mut self, _: &Keypair) -> Result<Option<T>> {
-        Ok(self.network.take())
+    async fn connect(&mut self, _: &Keypair) -> Result<Option<Box<dyn Transport>>> {
+        Ok(self.network.take().map(|network| Box::new(network) as Box<dyn Transport>))
     }
 
     fn now(&self) -> Instant {

@@ -1,7 +1,5 @@
 //! Between JavaScript's values and the engine's.
 
-use std::collections::BTreeMap;
-
 use js_sys::{Array, Object, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -9,7 +7,7 @@ use crate::crdt::{Edit, FieldValue};
 use crate::error::{Error, ErrorCode, Result};
 use crate::tabs::Seen;
 use crate::types::limits::MAX_VALUE_DEPTH;
-use crate::types::{EntityId, EntityType, FieldName, Value};
+use crate::types::{EntityId, EntityType, FieldName, SortedMap, Value};
 
 /// The largest whole number up to which a JavaScript number is exact.
 const MAX_SAFE: f64 = 9_007_199_254_740_991.0;
@@ -120,7 +118,7 @@ fn read_value(value: &JsValue, depth: usize) -> Result<Option<Value>> {
         let json = to_json.call0(value).map_err(|_| Error::invalid("a value's toJSON() failed"))?;
         return read_value(&json, depth + 1);
     }
-    let mut map = BTreeMap::new();
+    let mut map = SortedMap::new();
     for entry in Object::entries(value.unchecked_ref()).iter() {
         let entry: Array = entry.unchecked_into();
         if let (Some(name), Some(item)) = (entry.get(0).as_string(), read_value(&entry.get(1), depth + 1)?) {

@@ -1,7 +1,5 @@
 //! What a user sees of an entity, and the bytes that stand for it in a state hash.
 
-use std::collections::BTreeMap;
-
 use super::logs::LogTable;
 use super::opaque;
 use super::state::{EntityState, FieldState};
@@ -9,12 +7,12 @@ use super::state::{EntityState, FieldState};
 use super::text;
 use super::view::{EntityView, FieldValue};
 use crate::types::codec::{put_bytes, put_signed, put_varint};
-use crate::types::{EntityId, EntityType, FieldName, Value};
+use crate::types::{EntityId, EntityType, FieldName, SortedMap, Value};
 
 impl EntityState {
     /// What a reader sees. A field that was emptied, a set without items and a text without characters are not there.
     pub fn view(&self, entity_type: EntityType, id: EntityId, logs: &LogTable) -> EntityView {
-        let mut fields = BTreeMap::<FieldName, Vec<FieldValue>>::new();
+        let mut fields = SortedMap::<FieldName, Vec<FieldValue>>::new();
         for field in &self.fields {
             if let Some(value) = self.value(&field.state, logs) {
                 fields.entry(field.name.clone()).or_default().push(value);

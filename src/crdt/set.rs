@@ -1,7 +1,5 @@
 //! Add-wins sets: an item is in the set while an insertion of it stands that no removal has named.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use smallvec::SmallVec;
 
 use super::life::{out_of_order, put_pos, read_log, read_pos};
@@ -9,14 +7,14 @@ use super::logs::{LogIx, LogTable, Pos};
 use super::register::{encoded, read_value};
 use crate::error::Result;
 use crate::types::codec::{Reader, put_bytes, put_varint};
-use crate::types::{Dot, FieldName, Value};
+use crate::types::{Dot, FieldName, SortedMap, SortedSet, Value};
 
 /// The name of an insertion.
 pub(super) type LocalDot = (LogIx, Pos);
 
 /// Items by their canonical bytes, with the insertions that stand, ascending. No item is without one.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct Set(BTreeMap<Box<[u8]>, SmallVec<[LocalDot; 1]>>);
+pub(super) struct Set(SortedMap<Box<[u8]>, SmallVec<[LocalDot; 1]>>);
 
 impl Set {
     pub fn insert(&mut self, item: Box<[u8]>, dot: LocalDot) {
@@ -82,7 +80,7 @@ impl Set {
     }
 
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        let mut items = BTreeMap::<Box<[u8]>, SmallVec<[LocalDot; 1]>>::new();
+        let mut items = SortedMap::<Box<[u8]>, SmallVec<[LocalDot; 1]>>::new();
         for _ in 0..reader.count(usize::MAX, "items of a set")? {
             let item = Box::<[u8]>::from(read_value(reader)?);
             let mut dots = SmallVec::new();
@@ -115,7 +113,7 @@ struct Early {
 /// Removals that came before what they remove, of all sets of an entity. It holds only insertions beyond the last
 /// event of their log.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct EarlyRemovals(BTreeSet<Early>);
+pub(super) struct EarlyRemovals(SortedSet<Early>);
 
 impl EarlyRemovals {
     pub fn is_empty(&self) -> bool {
@@ -162,7 +160,7 @@ impl EarlyRemovals {
     }
 
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        let mut all = BTreeSet::<Early>::new();
+        let mut all = SortedSet::<Early>::new();
         for _ in 0..reader.count(usize::MAX, "early removals")? {
             let early = Early {
                 log: read_log(reader)?,

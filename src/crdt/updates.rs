@@ -1,11 +1,11 @@
 //! Updates of texts and of other CRDTs at rest: each log's in their order, one behind the other in one piece of memory.
 
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::life::{out_of_order, read_log};
 use super::logs::{LogIx, Pos};
 use crate::error::Result;
+use crate::types::SortedMap;
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::MAX_EVENT_BYTES;
 
@@ -28,7 +28,7 @@ struct Run {
 }
 
 /// See [`Updates::version`].
-pub(super) type Version = BTreeMap<LogIx, u64>;
+pub(super) type Version = SortedMap<LogIx, u64>;
 
 /// The version of a log's updates with one more.
 pub(super) fn next_version(version: u64, update: &Update<'_>) -> u64 {

@@ -1,8 +1,6 @@
 //! What a reader sees of an entity.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use crate::types::{EntityId, EntityType, FieldKind, FieldName, Value, VectorClock};
+use crate::types::{EntityId, EntityType, FieldKind, FieldName, SortedMap, SortedSet, Value, VectorClock};
 
 /// What a reader sees of one field in one kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,7 +10,7 @@ pub enum FieldValue {
     /// A counter's sum.
     Counter(i64),
     /// A set's items.
-    Set(BTreeSet<Value>),
+    Set(SortedSet<Value>),
     /// A text, and its marks in the order of their ranges.
     Text(String, Vec<Mark>),
     /// Another CRDT's updates that are ready to be handed on, in an order in which each follows what it has seen.
@@ -57,7 +55,7 @@ pub struct EntityView {
     /// What this view has seen of it.
     pub clock: VectorClock,
     /// Its fields: in each, the kinds present in ascending order.
-    pub fields: BTreeMap<FieldName, Vec<FieldValue>>,
+    pub fields: SortedMap<FieldName, Vec<FieldValue>>,
 }
 
 impl EntityView {

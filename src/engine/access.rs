@@ -1,6 +1,5 @@
 //! Who may read what has changed while sessions are open: from now on they follow it, in both directions.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::SyncEngine;
@@ -10,15 +9,15 @@ use super::layout::TypeIx;
 use super::remote::Arrived;
 use crate::error::{Error, ErrorCode};
 use crate::policy::SyncPolicy;
-use crate::types::{EntityType, PeerId};
+use crate::types::{EntityType, PeerId, SortedSet};
 
 /// What a session knows of types that it began or ceased to exchange while it was open.
 #[derive(Default, Debug)]
 pub struct AccessChanges {
     /// Granted since the last exchange of frontiers: how much the peer has of them is not known.
-    pub unsure: BTreeSet<TypeIx>,
+    pub unsure: SortedSet<TypeIx>,
     /// Taken back at some time: the peer may not have heard of that when it sent something.
-    pub interrupted: BTreeSet<EntityType>,
+    pub interrupted: SortedSet<EntityType>,
     /// Frontiers are to be exchanged once the operations that changed it are on disk and told.
     pub ask: bool,
 }
@@ -31,8 +30,8 @@ impl SyncEngine {
             .map(|(link, session)| (*link, session.peer))
             .collect();
         for (link, peer) in links {
-            let was: BTreeSet<TypeIx> = self.types_shared_by(before, &peer).into_iter().collect();
-            let is: BTreeSet<TypeIx> = self.shared_types(&peer).into_iter().collect();
+            let was: SortedSet<TypeIx> = self.types_shared_by(before, &peer).into_iter().collect();
+            let is: SortedSet<TypeIx> = self.shared_types(&peer).into_iter().collect();
             let lost: Vec<EntityType> = was.difference(&is).filter_map(|ty| self.type_name(*ty).cloned()).collect();
             let Some(session) = self.sessions.get_mut(&link) else { continue };
             if was == is {

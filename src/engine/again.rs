@@ -1,8 +1,6 @@
 //! Making commits again, in the device's new epoch: those of branches that count no more, and those behind a hole in
 //! its own log. Each copy names the commit that it stands for, and counts only while that one does not.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::SyncEngine;
 use super::io::SyncEvent;
 use super::layout::{self, LogKey, TypeIx};
@@ -13,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::store::{Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::{
-    Commit, Dot, EntityId, EntityType, Event, FieldKind, FieldName, FieldOp, Hash, LogId, Seen, StandsFor,
+    Commit, Dot, EntityId, EntityType, Event, FieldKind, FieldName, FieldOp, Hash, LogId, Seen, SortedMap, SortedSet,
+    StandsFor,
 };
 use crate::wire::*;
 
@@ -75,7 +74,7 @@ impl SyncEngine {
                 }
             }
         }
-        let touched: BTreeSet<_> =
+        let touched: SortedSet<_> =
             commits.iter().flat_map(|(key, commit)| commit.events.iter().map(|event| (key.ty, event.entity))).collect();
         let pages = self.entities.pages_for(&touched);
         if !pages.is_empty() {
@@ -99,7 +98,7 @@ impl SyncEngine {
     }
 
     /// What this device's copies stand for, by type; those beyond a fork are to be made again themselves.
-    fn made_again(&self) -> BTreeSet<(TypeIx, StandsFor)> {
+    fn made_again(&self) -> SortedSet<(TypeIx, StandsFor)> {
         let own = self.logs.values().filter(|log| log.name.id.author == self.me);
         own.flat_map(|log| {
             let copies = log.copies.iter().filter(|copy| !log.beyond_fork(copy.seq));
@@ -116,7 +115,7 @@ impl SyncEngine {
         let seq = self.logs.get(&key).map_or(1, |log| log.tip.seq + 1);
         let branch = again.branch_of(&commit);
         // An entity as it is now, with what this copy has changed of it so far.
-        let mut now: BTreeMap<EntityId, EntityState> = BTreeMap::new();
+        let mut now: SortedMap<EntityId, EntityState> = SortedMap::new();
         let mut events = Vec::with_capacity(commit.events.len());
         for (index, event) in (0..).zip(&commit.events) {
             let at = EventAt { log: key.ix, seq, index: events.len() as u32, hlc, commit: 0, counts: true };
@@ -135,7 +134,7 @@ impl SyncEngine {
             }
             seen.retain(|(log, _)| *log != name.id);
             let mut ops = Vec::with_capacity(event.ops.len());
-            let mut texts: BTreeMap<&FieldName, String> = BTreeMap::new();
+            let mut texts: SortedMap<&FieldName, String> = SortedMap::new();
             for op in &event.ops {
                 match op {
                     // Dots of the branch are those of the copies now.
@@ -206,10 +205,10 @@ fn text_of(state: &EntityState, entity_type: &EntityType, field: &FieldName, log
 #[derive(Default)]
 struct Again {
     /// Several branches have the same numbers: their last commits so far.
-    tips: BTreeMap<Hash, usize>,
+    tips: SortedMap<Hash, usize>,
     branches: usize,
-    states: BTreeMap<(usize, EntityId), EntityState>,
-    dots: BTreeMap<Dot, Dot>,
+    states: SortedMap<(usize, EntityId), EntityState>,
+    dots: SortedMap<Dot, Dot>,
 }
 
 impl Again {

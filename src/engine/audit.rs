@@ -10,8 +10,6 @@
 //! | 1, number | [`AuditRecord`] |
 //! | 2, hash of what is counted | that, since when, how many |
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::calls::Asked;
 use super::disk::{Landed, Wanted};
 use super::io::{CallId, LinkId, MemberChange, Output, Reply, SyncEvent};
@@ -24,7 +22,7 @@ use crate::policy::{
 };
 use crate::store::{Durability, Read, Rows, Table, WriteBatch};
 use crate::types::codec::{Reader, put_varint};
-use crate::types::{EntityType, Hash, PeerId};
+use crate::types::{EntityType, Hash, PeerId, SortedMap, SortedSet};
 
 /// For how long denials alike are counted together: 24 hours.
 pub const WINDOW_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -50,8 +48,8 @@ pub struct Audit {
     start: AuditMark,
     end: AuditMark,
     /// Of the entries that are kept.
-    hashes: BTreeMap<u64, Hash>,
-    counting: BTreeMap<AuditSubject, Counting>,
+    hashes: SortedMap<u64, Hash>,
+    counting: SortedMap<AuditSubject, Counting>,
     /// When the first of them ends, or earlier.
     due: u64,
     /// What is not in a batch yet.
@@ -299,7 +297,7 @@ impl SyncEngine {
     /// Notes that a peer asked for types that are kept from it.
     pub(super) fn audit_asked<'a>(&mut self, link: LinkId, types: impl Iterator<Item = &'a EntityType>) {
         let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return };
-        for name in types.collect::<BTreeSet<_>>() {
+        for name in types.collect::<SortedSet<_>>() {
             self.audited(AuditAction::Send { entity_type: name.as_str().to_owned(), peer }, peer);
         }
     }

@@ -1,6 +1,6 @@
 //! The app's calls, and the ones among them that wait for rows.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::SyncEngine;
 use super::backup::Backup;
@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorCode};
 use crate::policy::AuditPage;
 use crate::store::Rows;
 use crate::types::limits::MAX_BATCH_SIZE;
-use crate::types::{Commit, EntityId, EntityType, PeerId};
+use crate::types::{Commit, EntityId, EntityType, PeerId, SortedMap};
 
 /// Calls that may wait at once.
 const MAX_ASKED: usize = 4_096;
@@ -335,7 +335,7 @@ impl SyncEngine {
 
     fn status(&self) -> Status {
         let own = || self.logs.values().filter(|log| log.name.id.author == self.me);
-        let mut types: BTreeMap<EntityType, TypeStatus> = BTreeMap::new();
+        let mut types: SortedMap<EntityType, TypeStatus> = SortedMap::new();
         for log in self.logs.values() {
             let status = types.entry(log.name.entity_type.clone()).or_default();
             status.logs += 1;

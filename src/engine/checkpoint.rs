@@ -1,19 +1,17 @@
 //! Checkpoints: dirty states go to disk as pages, in one batch with how far they stand for.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::layout::{self, TypeIx, meta};
 use super::refold::Stale;
 use super::{Job, Landed, SyncEngine, Wanted};
 use crate::store::{Durability, Read, Rows, Table, WriteBatch};
-use crate::types::EntityId;
 use crate::types::codec::put_varint;
+use crate::types::{EntityId, SortedMap, SortedSet};
 
 /// A checkpoint that waits for the pages it rewrites.
 #[derive(Default, Debug)]
 pub struct Checkpoint {
-    missing: BTreeSet<(TypeIx, EntityId)>,
-    pages: BTreeMap<(TypeIx, EntityId), Vec<u8>>,
+    missing: SortedSet<(TypeIx, EntityId)>,
+    pages: SortedMap<(TypeIx, EntityId), Vec<u8>>,
 }
 
 impl SyncEngine {
@@ -40,11 +38,11 @@ impl SyncEngine {
 
     /// Reads the pages that are to be rewritten; what comes in meanwhile waits.
     pub(super) fn start_checkpoint(&mut self) {
-        let missing: BTreeSet<_> = self.entities.dirty_pages().into_iter().collect();
+        let missing: SortedSet<_> = self.entities.dirty_pages().into_iter().collect();
         for (ty, first) in &missing {
             self.read(Read::Get(Table::Pages, layout::page_row(*ty, first)), Wanted::Checkpoint(*ty, *first));
         }
-        self.job = Some(Job::Checkpoint(Checkpoint { missing, pages: BTreeMap::new() }));
+        self.job = Some(Job::Checkpoint(Checkpoint { missing, pages: SortedMap::new() }));
         self.checkpoint_step();
     }
 
@@ -82,7 +80,7 @@ impl SyncEngine {
     }
 
     /// Adds pages, directories and the checkpoint's row to a batch. Blocks up to the tips are in earlier batches.
-    pub(super) fn put_checkpoint(&mut self, old: BTreeMap<(TypeIx, EntityId), Vec<u8>>, batch: &mut WriteBatch) {
+    pub(super) fn put_checkpoint(&mut self, old: SortedMap<(TypeIx, EntityId), Vec<u8>>, batch: &mut WriteBatch) {
         let pages = self.entities.checkpoint(&old);
         for (ty, first) in pages.delete {
             batch.delete(Table::Pages, layout::page_row(ty, &first));

@@ -1,8 +1,6 @@
 //! Finding where two chains of one log part: whoever notices that a peer's chain differs asks the peer to go on from
 //! further and further back, until the chains meet (PROTOCOL.md 4.6).
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::io::LinkId;
@@ -12,7 +10,8 @@ use super::{SyncEngine, Wanted};
 use crate::error::{Error, Result};
 use crate::protocol::Frontier;
 use crate::store::{Read, Rows, Table};
-use crate::types::{Commit, Hash, LogName};
+use crate::types::sorted::Entry;
+use crate::types::{Commit, Hash, LogName, SortedSet};
 use crate::wire::*;
 
 /// How often the way back doubles before it reaches the start of any log.
@@ -24,7 +23,7 @@ pub struct Compare {
     pub link: LinkId,
     step: u32,
     /// Links whose peers have another chain too: they are asked again once this search has ended.
-    others: BTreeSet<LinkId>,
+    others: SortedSet<LinkId>,
 }
 
 impl SyncEngine {
@@ -46,7 +45,7 @@ impl SyncEngine {
 
     pub(super) fn start_compare(&mut self, link: LinkId, key: LogKey) {
         if let Entry::Vacant(place) = self.compares.entry(key) {
-            place.insert(Compare { link, step: 0, others: BTreeSet::new() });
+            place.insert(Compare { link, step: 0, others: SortedSet::new() });
             self.compare_step(key);
         }
     }

@@ -3,15 +3,13 @@
 //! State is a cache of the blocks (ARCHITECTURE.md). An event for an entity whose page is not in memory waits in line
 //! until the page is read, by a reader or by the next checkpoint: applying a block reads nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 
 use super::layout::TypeIx;
 use crate::crdt::{EntityState, EventAt, LogTable, decode_state, join_page, split_page};
 use crate::error::Result;
-use crate::types::{Dot, EntityId, Event, FieldOp, LogId};
+use crate::types::{Dot, EntityId, Event, FieldOp, LogId, SortedMap, SortedSet};
 
 /// An entity by type and id.
 pub type Key = (TypeIx, EntityId);
@@ -66,11 +64,11 @@ type Waiting = (Event, EventAt);
 #[derive(Debug)]
 pub struct Entities {
     loaded: HashMap<Key, Loaded, FixedState>,
-    waiting: BTreeMap<Key, Vec<Waiting>>,
+    waiting: SortedMap<Key, Vec<Waiting>>,
     /// Entities that somebody waits for: what their page does not have is nowhere.
-    wanted: BTreeSet<Key>,
+    wanted: SortedSet<Key>,
     /// Of each type, the first ids of its pages, ascending.
-    pages: BTreeMap<TypeIx, Vec<EntityId>>,
+    pages: SortedMap<TypeIx, Vec<EntityId>>,
     clean_bytes: usize,
     /// Events applied or waiting since the last checkpoint.
     pub dirty_events: u64,
@@ -84,9 +82,9 @@ impl Entities {
     pub fn new(seed: u64) -> Self {
         Self {
             loaded: HashMap::with_hasher(FixedState::with_seed(seed)),
-            waiting: BTreeMap::new(),
-            wanted: BTreeSet::new(),
-            pages: BTreeMap::new(),
+            waiting: SortedMap::new(),
+            wanted: SortedSet::new(),
+            pages: SortedMap::new(),
             clean_bytes: 0,
             dirty_events: 0,
             dirty_bytes: 0,
@@ -184,7 +182,7 @@ impl Entities {
     }
 
     /// The entities of a page that somebody waits for.
-    fn take_sought(&mut self, ty: TypeIx, first: &EntityId) -> BTreeSet<Key> {
+    fn take_sought(&mut self, ty: TypeIx, first: &EntityId) -> SortedSet<Key> {
         let mut sought = self.wanted.split_off(&(ty, *first));
         if let Some(end) = self.page_end(ty, first) {
             self.wanted.append(&mut sought.split_off(&(ty, end)));
@@ -258,10 +256,10 @@ impl Entities {
 
     /// Puts all dirty states into pages; `old` are those that [`Entities::dirty_pages`] named, as they are stored, and
     /// nothing waits any more. Everything is clean afterwards; what is clean stays in memory until the pages are on disk.
-    pub fn checkpoint(&mut self, old: &BTreeMap<(TypeIx, EntityId), Vec<u8>>) -> Pages {
+    pub fn checkpoint(&mut self, old: &SortedMap<(TypeIx, EntityId), Vec<u8>>) -> Pages {
         let mut dirty: Vec<Key> = self.loaded.iter().filter(|(_, loaded)| loaded.dirty).map(|(key, _)| *key).collect();
         dirty.sort_unstable();
-        let mut by_page: BTreeMap<(TypeIx, Option<EntityId>), Vec<EntityId>> = BTreeMap::new();
+        let mut by_page: SortedMap<(TypeIx, Option<EntityId>), Vec<EntityId>> = SortedMap::new();
         for key in dirty {
             by_page.entry((key.0, self.page_of(&key))).or_default().push(key.1);
         }

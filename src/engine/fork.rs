@@ -4,7 +4,6 @@
 //! meet. The author of the log takes the peer's chain where nobody can have its own, and makes its commits again in a
 //! new epoch; in all other cases the two blocks after the last common commit are a proof that everybody keeps.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::io::{LinkId, SyncEvent};
@@ -17,7 +16,7 @@ use crate::policy::AuditAction;
 use crate::protocol::Held;
 use crate::store::{Read, Rows, Table};
 use crate::types::codec::{Reader, put_bytes};
-use crate::types::{Commit, EntityId, Hash};
+use crate::types::{Commit, EntityId, Hash, SortedSet};
 use crate::wire::*;
 
 /// Bytes of own blocks read at once.
@@ -51,7 +50,7 @@ pub struct Divergence {
     pub(super) own: Vec<Vec<u8>>,
     /// The rows of our blocks from there on.
     pub(super) rows: Vec<u64>,
-    pub(super) ids: BTreeSet<EntityId>,
+    pub(super) ids: SortedSet<EntityId>,
     /// How many events own commits from there on have.
     pub(super) events: u64,
     /// The start of the block that has to be cut.
@@ -74,7 +73,7 @@ impl Divergence {
             found: None,
             own: Vec::new(),
             rows: Vec::new(),
-            ids: BTreeSet::new(),
+            ids: SortedSet::new(),
             events: 0,
             cut: None,
         }

@@ -1,14 +1,12 @@
 //! What happened to one entity, from the blocks of its types.
 
-use std::collections::BTreeMap;
-
 use super::SyncEngine;
 use super::calls::Asked;
 use super::disk::Wanted;
 use super::io::{CallId, Change, Output, Reply};
 use super::layout::{self, LogKey, TypeIx};
 use crate::store::{Read, Rows, Table};
-use crate::types::{Commit, EntityId, FieldOp, VectorClock};
+use crate::types::{Commit, EntityId, FieldOp, SortedMap, VectorClock};
 
 /// Bytes of blocks read at once.
 const CHUNK: usize = 1 << 20;
@@ -61,10 +59,10 @@ impl SyncEngine {
         found.sort_by_key(|(key, commit)| (commit.header.hlc, *key, commit.header.seq));
         found.dedup_by(|(_, a), (_, b)| a.hash == b.hash);
         // The clock that each author had, from what each of its commits had newly seen.
-        let mut clocks: BTreeMap<LogKey, VectorClock> = BTreeMap::new();
+        let mut clocks: SortedMap<LogKey, VectorClock> = SortedMap::new();
         let mut by_log: Vec<&(LogKey, Commit)> = found.iter().collect();
         by_log.sort_by_key(|(key, commit)| (*key, commit.header.seq));
-        let mut told: BTreeMap<(LogKey, u64), VectorClock> = BTreeMap::new();
+        let mut told: SortedMap<(LogKey, u64), VectorClock> = SortedMap::new();
         for (key, commit) in by_log {
             let clock = clocks.entry(*key).or_default();
             for event in commit.events.iter().filter(|event| event.entity == id) {

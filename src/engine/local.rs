@@ -1,6 +1,5 @@
 //! Local edits: from wishes to a signed commit.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::io::{CallId, EntityEdit, Reply};
@@ -13,7 +12,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::limits::{MAX_BATCH_SIZE, MAX_COMMIT_BYTES, MAX_EVENT_BYTES};
 use crate::types::{
-    Commit, CommitHeader, EntityId, EntityType, Event, Hash, HybridTimestamp, InFull, StandsFor, events_hash,
+    Commit, CommitHeader, EntityId, EntityType, Event, Hash, HybridTimestamp, InFull, SortedMap, StandsFor, events_hash,
 };
 use crate::wire::encode_block;
 
@@ -161,10 +160,10 @@ impl SyncEngine {
         let hlc = self.hlc.tick(self.now);
         let seq = self.logs.get(&key).map_or(1, |log| log.tip.seq + 1);
         // What an edit sees of an entity that the same commit has changed before is in `scratch`.
-        let mut scratch: BTreeMap<EntityId, EntityState> = BTreeMap::new();
+        let mut scratch: SortedMap<EntityId, EntityState> = SortedMap::new();
         let mut events: Vec<Event> = Vec::with_capacity(parked.changes.len());
         let changes = events_of(parked.changes, &parked.ids);
-        let counts: BTreeMap<EntityId, usize> = changes.iter().fold(BTreeMap::new(), |mut counts, (id, _)| {
+        let counts: SortedMap<EntityId, usize> = changes.iter().fold(SortedMap::new(), |mut counts, (id, _)| {
             *counts.entry(*id).or_default() += 1;
             counts
         });

@@ -1,8 +1,6 @@
 //! Changing who is in the vault and may do what: the rights are checked, operations signed, and a removal is followed by
 //! a new vault key for those who are left.
 
-use std::collections::BTreeMap;
-
 use zeroize::Zeroizing;
 
 use super::SyncEngine;
@@ -19,7 +17,7 @@ use crate::policy::{
 };
 use crate::store::Table;
 use crate::types::limits::MAX_NAME_BYTES;
-use crate::types::{EntityType, Keypair, PeerId};
+use crate::types::{EntityType, Keypair, PeerId, SortedMap};
 use crate::wire::Item;
 
 /// Logs that keep their rights are named too, as far as so many fit: two Admins who narrow something at the same time may
@@ -278,7 +276,7 @@ impl SyncEngine {
         let vault = self.vault()?;
         let id = vault.membership.vault();
         let members: Vec<PeerId> = vault.membership.evaluate().members.keys().copied().collect();
-        let mut sealed = BTreeMap::new();
+        let mut sealed = SortedMap::new();
         for peer in members {
             let entropy = Zeroizing::new(self.entropy.bytes());
             // A member whose name is no key could not have opened a connection either.
@@ -289,7 +287,7 @@ impl SyncEngine {
         while !sealed.is_empty() {
             let rest = match sealed.keys().nth(MAX_SEALED_KEYS).copied() {
                 Some(next) => sealed.split_off(&next),
-                None => BTreeMap::new(),
+                None => SortedMap::new(),
             };
             self.sign(Body::SetKey(SetKey { name, sealed: std::mem::replace(&mut sealed, rest) }), arrived)?;
         }

@@ -54,7 +54,7 @@ mod tests;
 pub use io::*;
 pub use tabs::{Changed, ChangedCommit, States, TabId, TabOpened, TabSaved, TabWrite, draft_log, undraft};
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use disk::{Landed, Wanted};
@@ -70,7 +70,9 @@ use crate::crdt::LogTable;
 use crate::error::{Error, ErrorCode, Result};
 use crate::pairing::{About, Pairing};
 use crate::policy::{Membership, PolicyKind, SyncPolicy};
-use crate::types::{EntityId, EntityType, Epoch, Hash, Hlc, Instant, Keypair, LogName, PeerId, VaultId};
+use crate::types::{
+    EntityId, EntityType, Epoch, Hash, Hlc, Instant, Keypair, LogName, PeerId, SortedMap, SortedSet, VaultId,
+};
 
 /// What the engine is told when it is made.
 #[derive(Debug)]
@@ -122,7 +124,7 @@ impl Default for Tuning {
 #[derive(Debug)]
 enum Phase {
     /// Reading its store.
-    Opening(open::Opening),
+    Opening(Box<open::Opening>),
     /// Working.
     Open,
     /// The store failed: every call is answered with this, nothing else happens. The platform opens a new engine.
@@ -167,13 +169,13 @@ pub struct SyncEngine {
     ids: LogTable,
     /// How many types and log ids have their rows.
     named: (usize, usize),
-    logs: BTreeMap<LogKey, Log>,
-    log_names: BTreeMap<LogName, LogKey>,
-    digests: BTreeMap<TypeIx, Hash>,
+    logs: SortedMap<LogKey, Log>,
+    log_names: SortedMap<LogName, LogKey>,
+    digests: SortedMap<TypeIx, Hash>,
     entities: Entities,
     texts: texts::Texts,
     tabs: tabs::Tabs,
-    aliases: BTreeMap<PeerId, String>,
+    aliases: SortedMap<PeerId, String>,
     audit: audit::Audit,
     pairing: Pairing,
     pair_waiting: pairing::Waiting,
@@ -181,8 +183,8 @@ pub struct SyncEngine {
     /// Vault and number of operations when the app was last told who is a member.
     told_members: Option<(VaultId, usize)>,
 
-    peers: BTreeMap<PeerId, Peer>,
-    sessions: BTreeMap<LinkId, Session>,
+    peers: SortedMap<PeerId, Peer>,
+    sessions: SortedMap<LinkId, Session>,
     strangers: strangers::Strangers,
     paused: bool,
     last_sync: Option<u64>,
@@ -191,12 +193,12 @@ pub struct SyncEngine {
 
     next_ticket: u64,
     writes: VecDeque<(Ticket, Landed)>,
-    reads: BTreeMap<Ticket, Wanted>,
+    reads: SortedMap<Ticket, Wanted>,
     /// Pages that are being read, so that none is read twice at once.
-    pages: BTreeSet<(TypeIx, EntityId)>,
+    pages: SortedSet<(TypeIx, EntityId)>,
     recent: pump::Recent,
     local: VecDeque<local::Parked>,
-    asked: BTreeMap<CallId, calls::Asked>,
+    asked: SortedMap<CallId, calls::Asked>,
     settling: Vec<calls::Settling>,
     /// Calls that wait for the local writes before them.
     held_calls: Vec<(CallId, Call)>,
@@ -210,13 +212,13 @@ pub struct SyncEngine {
     stale_on_disk: refold::Stale,
     /// The next checkpoint saves a refold that has ended.
     refolded: bool,
-    compares: BTreeMap<LogKey, compare::Compare>,
+    compares: SortedMap<LogKey, compare::Compare>,
     /// Logs of which an Admin has accepted a branch, and whose chain is to be looked at.
-    unsettled: BTreeSet<LogKey>,
+    unsettled: SortedSet<LogKey>,
     /// A copy's original is on its way to the disk, and not compared with it yet.
     unmatched: bool,
     /// Logs with a stored block that does not read back, and the first commit that is missing for it.
-    damaged: BTreeMap<LogKey, u64>,
+    damaged: SortedMap<LogKey, u64>,
     /// Blocks of own branches whose commits are to be made again.
     again: Vec<(LogKey, Vec<u8>)>,
     again_unnamed: Vec<(LogName, Vec<u8>)>,
@@ -246,7 +248,7 @@ impl SyncEngine {
             epoch: Epoch(entropy.number()),
             now: Instant::default(),
             out: Vec::new(),
-            phase: Phase::Opening(open::Opening::default()),
+            phase: Phase::Opening(Box::default()),
             device_name: config.device_name.clone(),
             vault: None,
             own_vault: None,
@@ -258,31 +260,31 @@ impl SyncEngine {
             types: Vec::new(),
             ids: LogTable::default(),
             named: (0, 0),
-            logs: BTreeMap::new(),
-            log_names: BTreeMap::new(),
-            digests: BTreeMap::new(),
+            logs: SortedMap::new(),
+            log_names: SortedMap::new(),
+            digests: SortedMap::new(),
             entities: Entities::new(entropy.number()),
             texts: texts::Texts::default(),
             tabs: tabs::Tabs::default(),
-            aliases: BTreeMap::new(),
+            aliases: SortedMap::new(),
             audit: audit::Audit::default(),
             pairing: Pairing::new(config.keypair.peer_id(), about, &pairing_seed),
             pair_waiting: pairing::Waiting::default(),
             own_addresses: Vec::new(),
             told_members: None,
-            peers: BTreeMap::new(),
-            sessions: BTreeMap::new(),
+            peers: SortedMap::new(),
+            sessions: SortedMap::new(),
             strangers: strangers::Strangers::default(),
             paused: false,
             last_sync: None,
             moved: (0, 0),
             next_ticket: 0,
             writes: VecDeque::new(),
-            reads: BTreeMap::new(),
-            pages: BTreeSet::new(),
+            reads: SortedMap::new(),
+            pages: SortedSet::new(),
             recent: pump::Recent::default(),
             local: VecDeque::new(),
-            asked: BTreeMap::new(),
+            asked: SortedMap::new(),
             settling: Vec::new(),
             held_calls: Vec::new(),
             forced: Vec::new(),
@@ -291,10 +293,10 @@ impl SyncEngine {
             refold_next: refold::Stale::default(),
             stale_on_disk: refold::Stale::default(),
             refolded: false,
-            compares: BTreeMap::new(),
-            unsettled: BTreeSet::new(),
+            compares: SortedMap::new(),
+            unsettled: SortedSet::new(),
             unmatched: false,
-            damaged: BTreeMap::new(),
+            damaged: SortedMap::new(),
             again: Vec::new(),
             again_unnamed: Vec::new(),
             checkpointing: false,

@@ -1,12 +1,10 @@
 //! Types and logs by name and by local number.
 
-use std::collections::BTreeMap;
-
 use super::SyncEngine;
 use super::layout::{LogKey, TypeIx};
 use super::log::Log;
 use crate::crdt::LogIx;
-use crate::types::{EntityType, LogId, LogName};
+use crate::types::{EntityType, LogId, LogName, SortedMap};
 
 impl SyncEngine {
     /// The number of a type, given to it now if it has none.
@@ -48,6 +46,6 @@ impl SyncEngine {
 }
 
 /// The logs of one type.
-pub fn logs_of(logs: &BTreeMap<LogKey, Log>, ty: TypeIx) -> impl Iterator<Item = &Log> {
+pub fn logs_of(logs: &SortedMap<LogKey, Log>, ty: TypeIx) -> impl Iterator<Item = &Log> {
     logs.range(LogKey { ty, ix: LogIx(0) }..=LogKey { ty, ix: LogIx(u32::MAX) }).map(|(_, log)| log)
 }

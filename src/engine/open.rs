@@ -1,6 +1,6 @@
 //! Opening: the truth is read, then the blocks after the last checkpoint are applied.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::io::{CallId, Input, Output, SyncEvent};
 use super::layout::{self, LogKey, TypeIx, meta};
@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::policy::{Inserted, Membership, sync_policy};
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::codec::Reader;
-use crate::types::{EntityId, EntityType, Epoch, Hlc, LogId, LogName, PeerId};
+use crate::types::{EntityId, EntityType, Epoch, Hlc, LogId, LogName, PeerId, SortedMap};
 use crate::wire::decode_block;
 
 /// Bytes asked for at once.
@@ -26,7 +26,7 @@ pub struct Opening {
     reading: bool,
     next: Vec<u8>,
     /// Of each log, the last commit that the checkpoint stands for.
-    checkpoint: BTreeMap<LogKey, u64>,
+    checkpoint: SortedMap<LogKey, u64>,
     replay: VecDeque<(LogKey, u64)>,
     directories: VecDeque<TypeIx>,
     stale: Stale,

@@ -1,7 +1,5 @@
 //! Devices known to this one: where they are, what was last common with them, when to dial them.
 
-use std::collections::BTreeMap;
-
 use super::SyncEngine;
 use super::layout::{self, LogKey};
 use crate::engine::io::{Output, Via};
@@ -10,7 +8,7 @@ use crate::protocol::{Frontier, Held, digest, type_digest};
 use crate::store::{Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::MAX_NAME_BYTES;
-use crate::types::{EntityType, Epoch, Hash, LogId, LogName, PeerId};
+use crate::types::{EntityType, Epoch, Hash, LogId, LogName, PeerId, SortedMap};
 
 /// The first wait before dialling again; it doubles up to [`MAX_BACKOFF`], with a random half.
 const MIN_BACKOFF: u64 = 500_000;
@@ -53,7 +51,7 @@ pub struct Peer {
     /// What the last attempt said.
     pub failure: Option<Error>,
     /// How far into branches of its own logs it was given, since the start, what is held here.
-    pub branches: BTreeMap<LogKey, u64>,
+    pub branches: SortedMap<LogKey, u64>,
 }
 
 impl Peer {

@@ -1,18 +1,16 @@
 //! A log's quarantine has a bound. What a full one has no room for is not taken, and is asked for again once there is
 //! room: the operation that its commits wait for has come, or the log was taken back.
 
-use std::collections::BTreeMap;
-
 use super::io::LinkId;
 use super::layout::{self, LogKey};
 use super::log::{Log, QUARANTINE_BYTES};
 use super::{SyncEngine, Wanted};
 use crate::store::{Read, Rows, Table};
-use crate::types::LogName;
+use crate::types::{LogName, SortedMap};
 
 /// Logs of which a session sends what does not follow what is held.
 #[derive(Default, Debug)]
-pub struct CutOff(BTreeMap<LogName, Until>);
+pub struct CutOff(SortedMap<LogName, Until>);
 
 /// Until when a log is cut off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,8 +52,8 @@ impl SyncEngine {
     /// Asks again for what was refused, of logs that have room now.
     pub(super) fn ask_for_refused(&mut self) {
         let mut again: Vec<(LinkId, LogKey)> = Vec::new();
-        for (link, session) in &mut self.sessions {
-            for (name, until) in &mut session.cut_off.0 {
+        for (link, session) in self.sessions.iter_mut() {
+            for (name, until) in session.cut_off.0.iter_mut() {
                 let log = self.log_names.get(name).and_then(|key| self.logs.get(key));
                 if *until == Until::Room
                     && let Some(log) = log.filter(|log| !log.is_full())

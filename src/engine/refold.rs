@@ -2,7 +2,6 @@
 //!
 //! What is stale is stored in one batch with the cause, so that an interrupted refold is finished at the next opening.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::layout::{self, LogKey, TypeIx};
@@ -12,7 +11,7 @@ use crate::crdt::{EntityState, EventAt, LogIx};
 use crate::error::{Error, Result};
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::codec::{Reader, put_varint};
-use crate::types::{EntityId, Event};
+use crate::types::{EntityId, Event, SortedMap, SortedSet};
 use crate::wire::decode_block;
 
 /// Bytes of blocks read at once.
@@ -21,9 +20,9 @@ const CHUNK: usize = 1 << 20;
 /// What has to be folded again: of a type all, or the entities that some ranges of commits touch.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Stale {
-    all: BTreeSet<TypeIx>,
+    all: SortedSet<TypeIx>,
     ranges: Vec<(LogKey, u64, u64)>,
-    ids: BTreeSet<(TypeIx, EntityId)>,
+    ids: SortedSet<(TypeIx, EntityId)>,
 }
 
 impl Stale {
@@ -102,11 +101,11 @@ pub struct Refold {
     /// The ranges that the first pass has not looked through yet.
     unread: Vec<(LogKey, u64, u64)>,
     /// The first pass finds the entities, the second folds them.
-    ids: BTreeMap<TypeIx, BTreeSet<EntityId>>,
+    ids: SortedMap<TypeIx, SortedSet<EntityId>>,
     finding: bool,
     ty: Option<TypeIx>,
-    states: BTreeMap<EntityId, EntityState>,
-    done: BTreeMap<TypeIx, BTreeMap<EntityId, EntityState>>,
+    states: SortedMap<EntityId, EntityState>,
+    done: SortedMap<TypeIx, SortedMap<EntityId, EntityState>>,
     next: Vec<u8>,
 }
 
@@ -230,7 +229,7 @@ impl SyncEngine {
                 refold.ids.entry(*ty).or_default().insert(*id);
             }
             for ty in &refold.stale.all {
-                refold.ids.insert(*ty, BTreeSet::new());
+                refold.ids.insert(*ty, SortedSet::new());
             }
         } else if let Some(ty) = refold.ty.take() {
             // An entity of which nothing is left is empty, and not as it was.
@@ -266,11 +265,11 @@ impl Refold {
             stale,
             started: false,
             unread: Vec::new(),
-            ids: BTreeMap::new(),
+            ids: SortedMap::new(),
             finding: true,
             ty: None,
-            states: BTreeMap::new(),
-            done: BTreeMap::new(),
+            states: SortedMap::new(),
+            done: SortedMap::new(),
             next: Vec::new(),
         }
     }

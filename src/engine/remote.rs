@@ -1,6 +1,5 @@
 //! What comes from peers: blocks, membership operations, fork proofs. Everything is checked here, at the receiver.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::io::{LinkId, SyncEvent};
@@ -12,7 +11,7 @@ use crate::crdt::{EventAt, check_event};
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::{AuditAction, Inserted, sync_policy};
 use crate::store::{Table, WriteBatch};
-use crate::types::{Commit, Epoch, Hash, HybridTimestamp};
+use crate::types::{Commit, Epoch, Hash, HybridTimestamp, SortedSet};
 use crate::wire::{Item, cut_suffix, decode_block, decode_header, verify_block};
 
 /// A block is small, and is merged with its neighbours when there are many, below this many bytes.
@@ -27,7 +26,7 @@ const BULK_PAUSE: u64 = 100_000;
 pub struct Arrived {
     pub batch: WriteBatch,
     pub landed: Landed,
-    touched: BTreeSet<LogKey>,
+    touched: SortedSet<LogKey>,
     pub stale: Stale,
     membership_grew: bool,
     /// Membership operations that are new, for the audit log.

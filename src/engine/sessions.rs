@@ -1,7 +1,5 @@
 //! Links and the sessions on them: how they begin and end, and what is sent on them.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::SyncEngine;
 use super::greeting::not_authorized;
 use super::io::{LinkId, Output, SyncEvent, Via};
@@ -9,7 +7,7 @@ use super::layout::LogKey;
 use super::quarantine::CutOff;
 use crate::error::{Error, ErrorCode};
 use crate::protocol::{Frontier, Held, Parts, ReceiveWindow, SendWindow, WINDOW_BYTES};
-use crate::types::{Hash, LogName, PeerId};
+use crate::types::{Hash, LogName, PeerId, SortedMap, SortedSet};
 use crate::wire::*;
 
 /// How long a peer may take for its next step of the greeting, in microseconds.
@@ -74,9 +72,9 @@ pub struct Session {
     /// Whether `theirs` is known to be whole.
     pub known: bool,
     /// How far each log is sent.
-    pub sent: BTreeMap<LogKey, u64>,
+    pub sent: SortedMap<LogKey, u64>,
     /// Logs whose chain differs from the peer's: they are not sent until the peer says from where.
-    pub stuck: BTreeSet<LogKey>,
+    pub stuck: SortedSet<LogKey>,
     /// Logs of which the peer sends what does not follow what is held, for something of them was refused.
     pub cut_off: CutOff,
     /// The log that is read for the peer, and from which commit on.
@@ -85,10 +83,10 @@ pub struct Session {
     pub floor: bool,
     pub access: super::access::AccessChanges,
     /// Types of which the policy was asked whether they may go to the peer.
-    pub audited: BTreeSet<super::layout::TypeIx>,
+    pub audited: SortedSet<super::layout::TypeIx>,
     pub live: bool,
     /// The types that the peer wants pushed; `None`: all.
-    pub only: Option<BTreeSet<crate::types::EntityType>>,
+    pub only: Option<SortedSet<crate::types::EntityType>>,
     /// A request that has no answer yet.
     pub request: Option<u32>,
     next_request: u32,
@@ -136,13 +134,13 @@ impl Session {
             parts: Parts::default(),
             theirs: Frontier::new(),
             known: false,
-            sent: BTreeMap::new(),
-            stuck: BTreeSet::new(),
+            sent: SortedMap::new(),
+            stuck: SortedSet::new(),
             cut_off: CutOff::default(),
             reading: None,
             floor: false,
             access: super::access::AccessChanges::default(),
-            audited: BTreeSet::new(),
+            audited: SortedSet::new(),
             live,
             only: None,
             request: None,

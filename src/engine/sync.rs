@@ -4,15 +4,13 @@
 //! answer is `Equal`, or the like of the other side; where that is not enough, short digests a type, then both sides'
 //! entries of the types that differ.
 
-use std::collections::BTreeSet;
-
 use super::io::{CallId, LinkId, Output, Reply, SyncEvent};
 use super::sessions::{Carries, Session};
 use super::{Landed, SyncEngine, layout};
 use crate::error::{Error, ErrorCode, Result};
 use crate::protocol::{Frontier, Held, entries_of, summarize};
 use crate::store::{Durability, Table, WriteBatch};
-use crate::types::{EntityType, Hash, LogName, PeerId};
+use crate::types::{EntityType, Hash, LogName, PeerId, SortedSet};
 use crate::wire::*;
 
 /// Entries in one frame of a full exchange: each takes up to 215 bytes.
@@ -25,10 +23,10 @@ const MAX_ENTRIES: usize = 200_000;
 pub struct Forced {
     pub call: CallId,
     /// The links whose exchange has not ended since.
-    pub waiting: BTreeSet<LinkId>,
+    pub waiting: SortedSet<LinkId>,
     /// Events sent and received by those sessions before.
     pub before: (u64, u64),
-    pub links: BTreeSet<LinkId>,
+    pub links: SortedSet<LinkId>,
     pub failed: bool,
 }
 
@@ -124,7 +122,7 @@ impl SyncEngine {
                 if let Some(session) = self.sessions.get_mut(&link) {
                     session.asking = Exchange { id: message.id, ours: held, entries: Frontier::new() };
                 }
-                let differ: BTreeSet<EntityType> = (ours.iter().filter(|entry| !theirs.contains(entry)))
+                let differ: SortedSet<EntityType> = (ours.iter().filter(|entry| !theirs.contains(entry)))
                     .chain(theirs.iter().filter(|entry| !ours.contains(entry)))
                     .map(|(name, _)| name.clone())
                     .collect();
@@ -150,7 +148,7 @@ impl SyncEngine {
                 if asked {
                     session.request = None;
                 }
-                let types: BTreeSet<EntityType> = types.into_iter().collect();
+                let types: SortedSet<EntityType> = types.into_iter().collect();
                 if !asked {
                     self.send_entries(link, message.id, &types);
                 }
@@ -174,7 +172,7 @@ impl SyncEngine {
         named.collect()
     }
 
-    fn send_entries(&mut self, link: LinkId, id: u32, types: &BTreeSet<EntityType>) {
+    fn send_entries(&mut self, link: LinkId, id: u32, types: &SortedSet<EntityType>) {
         let Some(peer) = self.sessions.get(&link).map(|session| session.peer) else { return };
         let (_, frontier) = self.frontier_for(&peer);
         let entries: Vec<FrontierEntry> =
@@ -218,7 +216,7 @@ impl SyncEngine {
         }
         session.caught_up = false;
         // What is under way is not sent again.
-        let pending = session.sending.under_way().filter_map(Carries::log).collect::<BTreeSet<_>>();
+        let pending = session.sending.under_way().filter_map(Carries::log).collect::<SortedSet<_>>();
         session.sent.retain(|key, _| pending.contains(key));
         session.stale = true;
         for forced in &mut self.forced {
@@ -299,7 +297,7 @@ impl SyncEngine {
     }
 
     pub(super) fn force_sync(&mut self, call: CallId, peer: Option<PeerId>) {
-        let links: BTreeSet<LinkId> = (self.sessions.iter())
+        let links: SortedSet<LinkId> = (self.sessions.iter())
             .filter(|(_, session)| session.connected && peer.is_none_or(|peer| peer == session.peer))
             .map(|(link, _)| *link)
             .collect();
@@ -317,7 +315,7 @@ impl SyncEngine {
         self.forced.push(Forced { call, waiting: links.clone(), links, before, failed: false });
     }
 
-    fn events_moved(&self, links: &BTreeSet<LinkId>) -> (u64, u64) {
+    fn events_moved(&self, links: &SortedSet<LinkId>) -> (u64, u64) {
         let sessions = links.iter().filter_map(|link| self.sessions.get(link));
         sessions.fold((0, 0), |sum, session| (sum.0 + session.sent_events, sum.1 + session.received_events))
     }

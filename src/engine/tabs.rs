@@ -3,7 +3,7 @@
 //! A tab makes its operations under a log that is nobody's ([`draft_log`]) and numbers its messages. Each message is
 //! committed in one batch with its number, so whoever leads next answers a repeat with what became of it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::io::{CallId, Reply};
 use super::layout::meta;
@@ -15,7 +15,10 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::store::{Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::MAX_BATCH_SIZE;
-use crate::types::{Dot, EntityId, EntityType, Epoch, Event, FieldOp, Hash, HybridTimestamp, LogId, LogName, PeerId};
+use crate::types::{
+    Dot, EntityId, EntityType, Epoch, Event, FieldOp, Hash, HybridTimestamp, LogId, LogName, PeerId, SortedMap,
+    SortedSet,
+};
 
 /// Tabs whose last message is remembered; of more, the one that wrote longest ago is forgotten.
 const MAX_TABS: usize = 64;
@@ -132,7 +135,7 @@ pub(super) struct Tabs {
     session: u16,
     /// Each tab's last message; the one that wrote last is at the end.
     saved: Vec<(TabId, u64, TabSaved)>,
-    watched: BTreeSet<EntityType>,
+    watched: SortedSet<EntityType>,
     /// How many logs replicas were told.
     told: usize,
     waiting: VecDeque<Message>,
@@ -289,7 +292,7 @@ impl SyncEngine {
             return Err(Error::new(ErrorCode::Aborted, "this device goes on in a new epoch; open the tab anew"));
         }
         let mut arrived = Arrived::default();
-        let mut places = BTreeMap::new();
+        let mut places = SortedMap::new();
         let mut commits = Vec::with_capacity(writes.len());
         for write in writes {
             let draft = write.seq;
@@ -312,7 +315,7 @@ impl SyncEngine {
         &mut self,
         tab: TabId,
         write: TabWrite,
-        places: &mut BTreeMap<u64, u64>,
+        places: &mut SortedMap<u64, u64>,
         arrived: &mut Arrived,
     ) -> Result<u64> {
         let TabWrite { seq: draft, entity_type, hlc: drafted, mut events } = write;

@@ -1,7 +1,6 @@
 //! What of the logs counts, worked out anew when something came that it depends on: commits, copies and their
 //! originals, membership operations, fork proofs. The rule itself is [`crate::policy::valid`].
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::layout::{self, LogKey};
@@ -10,7 +9,7 @@ use super::remote::Arrived;
 use super::{SyncEngine, Wanted};
 use crate::policy::{Refusal, Validity};
 use crate::store::{Read, Rows, Table};
-use crate::types::{Commit, LogId, LogName};
+use crate::types::{Commit, LogId, LogName, SortedSet};
 use crate::wire::decode_block;
 
 /// Rounds of evaluation: more than an author has epochs with copies of the same commits.
@@ -144,8 +143,8 @@ impl SyncEngine {
 
     /// Reads the hashes of commits that copies name and that are held but not compared yet, nor being read for that.
     pub(super) fn watch_originals(&mut self) {
-        let mut reads = BTreeSet::new();
-        let under_way: BTreeSet<_> = (self.reads.values())
+        let mut reads = SortedSet::new();
+        let under_way: SortedSet<_> = (self.reads.values())
             .filter_map(|wanted| match wanted {
                 Wanted::HashAt(key, seq) => Some((*key, *seq)),
                 _ => None,

@@ -59,9 +59,13 @@ fn create(config: OrchestratorConfig, policy: PolicyKind) -> OrchestratorHandle 
 pub fn create_on<T: Transport + 'static>(
     config: OrchestratorConfig,
     policy: PolicyKind,
-    connect: impl FnMut(&Keypair, &OrchestratorConfig) -> Result<Option<T>> + Send + 'static,
+    mut connect: impl FnMut(&Keypair, &OrchestratorConfig) -> Result<Option<T>> + Send + 'static,
 ) -> OrchestratorHandle {
-    let world = Device { config: config.clone(), clock: time::Clock::new(), connect };
+    let connect = move |keypair: &Keypair, config: &OrchestratorConfig| match connect(keypair, config)? {
+        Some(network) => Ok(Some(Box::new(network) as Box<dyn Transport>)),
+        None => Ok(None),
+    };
+    let world = Device { config: config.clone(), clock: time::Clock::new(), connect: Box::new(connect) };
     let (orchestrator, handle) = SyncOrchestrator::new(world, config, policy);
     if let Err(error) = thread::spawn("privstack-engine", move || orchestrator.run()) {
         handle.has_no_thread(error);
@@ -69,15 +73,17 @@ pub fn create_on<T: Transport + 'static>(
     handle
 }
 
-struct Device<C> {
+/// Starts a network.
+type Connect = Box<dyn FnMut(&Keypair, &OrchestratorConfig) -> Result<Option<Box<dyn Transport>>> + Send>;
+
+/// The same type for every network, so that what runs on it is compiled once.
+struct Device {
     config: OrchestratorConfig,
     clock: time::Clock,
-    connect: C,
+    connect: Connect,
 }
 
-impl<T: Transport, C: FnMut(&Keypair, &OrchestratorConfig) -> Result<Option<T>>> World for Device<C> {
-    type Transport = T;
-
+impl World for Device {
     async fn open(&mut self) -> Result<Opened> {
         let path = self.config.db_path.clone();
         let seal = self.config.sync_config.seal.clone();
@@ -98,7 +104,7 @@ impl<T: Transport, C: FnMut(&Keypair, &OrchestratorConfig) -> Result<Option<T>>>
         }
     }
 
-    async fn connect(&mut self, keypair: &Keypair) -> Result<Option<Self::Transport>> {
+    async fn connect(&mut self, keypair: &Keypair) -> Result<Option<Box<dyn Transport>>> {
         (self.connect)(keypair, &self.config)
     }
 

@@ -1,7 +1,5 @@
 //! How an app hears of changes: every reader has a place of its own in one bounded ring of events.
 
-use std::collections::BTreeSet;
-
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::blocking::block_on;
@@ -9,7 +7,7 @@ use super::handle::OrchestratorHandle;
 use crate::crdt::EntityView;
 use crate::engine::SyncEvent;
 use crate::error::{ErrorCode, Result};
-use crate::types::{EntityId, EntityType};
+use crate::types::{EntityId, EntityType, SortedSet};
 
 /// Events that the ring holds. A reader further behind than this loses the oldest and is told how many.
 pub const EVENT_CAPACITY: usize = 1_024;
@@ -60,7 +58,7 @@ pub struct Filter {
     /// Entities of this type.
     pub entity_type: Option<EntityType>,
     /// These entities.
-    pub ids: Option<BTreeSet<EntityId>>,
+    pub ids: Option<SortedSet<EntityId>>,
 }
 
 impl Filter {

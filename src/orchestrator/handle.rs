@@ -188,7 +188,7 @@ impl OrchestratorHandle {
     /// Makes a vault with this device as its first Admin, under the policy of the factory that made this handle.
     pub async fn init(&self) -> Result<NewVault> {
         let root = self.ask(Request::Entropy).await?;
-        let recovery_words = recovery_words(&root)?;
+        let recovery_words = recovery_words(&root);
         let vault = self.init_with(self.shared.policy, root).await?;
         Ok(NewVault { vault, recovery_words })
     }
@@ -206,7 +206,7 @@ impl OrchestratorHandle {
     /// The 24 words of a vault that a first write or invite made, until [`OrchestratorHandle::recovery_saved`].
     pub async fn recovery_words(&self) -> Result<Option<Zeroizing<String>>> {
         match self.call(Call::RecoveryKey).await? {
-            Reply::RecoveryKey(key) => key.map(|key| recovery_words(&key.0)).transpose(),
+            Reply::RecoveryKey(key) => Ok(key.map(|key| recovery_words(&key.0))),
             reply => unexpected(reply),
         }
     }

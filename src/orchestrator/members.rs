@@ -1,14 +1,12 @@
 //! Who is in the vault and may do what: the handle's methods for it.
 
-use std::collections::BTreeSet;
-
 use super::handle::{OrchestratorHandle, unexpected};
 #[cfg(doc)]
 use crate::engine::SyncEvent;
 use crate::engine::{Call, MemberChange, Members, RecoveryKey, Reply};
 use crate::error::Result;
 use crate::policy::{AuditCheck, AuditFault, AuditPage, EntityAcl, PolicyKind, SyncRole, TeamId, parse_recovery_words};
-use crate::types::{EntityType, Hash, PeerId};
+use crate::types::{EntityType, Hash, PeerId, SortedSet};
 
 /// Each change is answered once it is on this device's disk, and fails with `policy_denied` where this device may not
 /// make it, with `not_found` where the other one is no member.
@@ -33,7 +31,7 @@ impl OrchestratorHandle {
     }
 
     /// Puts a member into these teams, in place of those that it was in.
-    pub async fn set_teams(&self, peer: PeerId, teams: BTreeSet<TeamId>) -> Result<()> {
+    pub async fn set_teams(&self, peer: PeerId, teams: SortedSet<TeamId>) -> Result<()> {
         self.change(MemberChange::Teams { peer, teams }).await
     }
 
@@ -74,7 +72,7 @@ impl OrchestratorHandle {
     }
 
     /// Cancels membership operations, also removals, by the vault's 24 recovery words.
-    pub async fn void(&self, words: &str, ops: BTreeSet<Hash>) -> Result<()> {
+    pub async fn void(&self, words: &str, ops: SortedSet<Hash>) -> Result<()> {
         self.change(MemberChange::Void { root: RecoveryKey(parse_recovery_words(words)?), ops }).await
     }
 

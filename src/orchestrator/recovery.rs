@@ -9,7 +9,7 @@ use super::running::{Running, Stop, next_event};
 use super::world::World;
 use crate::engine::{Input, SyncEvent};
 use crate::error::{Error, ErrorCode, Result};
-use crate::transport::{Transport, TransportEvent};
+use crate::transport::TransportEvent;
 
 /// How long a stop lets links send what they have.
 const HANG_UP_LIMIT_US: u64 = 500_000;

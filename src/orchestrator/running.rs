@@ -1,6 +1,8 @@
 //! An open orchestrator: waits for requests, the store, the network and the time, and carries out what the engine says.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
+use std::task::Poll;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,7 +17,7 @@ use crate::engine::{Call, CallId, Input, LinkId, MemberChange, Output, Reply, Sy
 use crate::error::{Error, ErrorCode, Result};
 use crate::transport::{Transport, TransportEvent};
 use crate::types::limits::MAX_DEVICE_NAME_BYTES;
-use crate::types::{Keypair, PeerId};
+use crate::types::{Keypair, PeerId, SortedSet};
 
 /// Calls that the engine has not answered; more are refused with `busy`.
 const MAX_CALLS: usize = 4_096;
@@ -38,7 +40,7 @@ pub(super) struct Running<'a, W: World> {
     pub(super) app: &'a App,
     /// `None` while the store is closed after a failure.
     pub(super) core: Option<Core>,
-    pub(super) network: Option<W::Transport>,
+    pub(super) network: Option<Box<dyn Transport>>,
     /// What the engine wants done, in order.
     pub(super) outside: Vec<Output>,
     /// Who waits for the engine's answer.
@@ -48,7 +50,7 @@ pub(super) struct Running<'a, W: World> {
     pub(super) next_call: u64,
     /// The open links.
     pub(super) links: HashSet<LinkId>,
-    pub(super) online: BTreeSet<PeerId>,
+    pub(super) online: SortedSet<PeerId>,
     pub(super) standing: Standing,
     pub(super) redials: Redials,
     /// When the store failed last, and how long to wait before it is opened again.
@@ -80,7 +82,7 @@ impl<'a, W: World> Running<'a, W> {
             queued: HashMap::new(),
             next_call: 0,
             links: HashSet::new(),
-            online: BTreeSet::new(),
+            online: SortedSet::new(),
             standing: Standing::new(config.p2p_config.enable_relay),
             redials: Redials::default(),
             last_failure: None,
@@ -401,9 +403,7 @@ fn no_network() -> Error {
     Error::new(ErrorCode::Unreachable, "this device is not on the network (it was started offline)")
 }
 
-pub(super) async fn next_event<T: Transport>(network: &mut Option<T>) -> TransportEvent {
-    match network {
-        Some(network) => network.next().await,
-        None => std::future::pending().await,
-    }
+/// The network's next event; never one where there is no network.
+pub(super) fn next_event(network: &mut Option<Box<dyn Transport>>) -> impl Future<Output = TransportEvent> {
+    poll_fn(|cx| network.as_mut().map_or(Poll::Pending, |network| network.poll_next(cx)))
 }

@@ -1,9 +1,9 @@
 //! What outlives one engine: what the next must be told again, and dials of peers that no engine knows yet.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::engine::Call;
-use crate::types::PeerId;
+use crate::types::{PeerId, SortedMap};
 
 /// Peers found on the network that are remembered; the oldest go first.
 const MAX_FOUND: usize = 256;
@@ -20,7 +20,7 @@ const LAST_REDIAL_US: u64 = 60_000_000;
 #[derive(Default)]
 pub(super) struct Standing {
     paused: bool,
-    wanted: BTreeMap<PeerId, Vec<String>>,
+    wanted: SortedMap<PeerId, Vec<String>>,
     found: VecDeque<(PeerId, Vec<String>)>,
     /// Whether there are relays, through which members are reached without an address.
     pub relayed: bool,
@@ -76,7 +76,7 @@ impl Standing {
 
 /// Addresses whose peer is not known yet, so that the engine cannot want them: dialled again until one dial succeeds.
 #[derive(Default)]
-pub(super) struct Redials(BTreeMap<String, Redial>);
+pub(super) struct Redials(SortedMap<String, Redial>);
 
 struct Redial {
     /// When, on the monotonic clock; `None` while a dial is under way.

@@ -22,14 +22,11 @@ pub struct Opened {
 /// One device's surroundings: disk, network, clock, randomness. Everything is used on the engine's thread.
 #[allow(async_fn_in_trait)] // driven by the one thread that owns the engine
 pub trait World {
-    /// The network.
-    type Transport: Transport;
-
     /// Opens key and store; may be called again once the [`StoreLink`] of the time before has closed.
     async fn open(&mut self) -> Result<Opened>;
 
     /// Starts the network; `None` where this device uses none.
-    async fn connect(&mut self, keypair: &Keypair) -> Result<Option<Self::Transport>>;
+    async fn connect(&mut self, keypair: &Keypair) -> Result<Option<Box<dyn Transport>>>;
 
     /// The clocks.
     fn now(&self) -> Instant;

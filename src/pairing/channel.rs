@@ -1,6 +1,5 @@
 //! What follows from the shared key: proofs of it, a sealed channel, and the words that both screens show.
 
-use bip39::Language;
 use chacha20poly1305::aead::{Aead, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
 use zeroize::Zeroizing;
@@ -8,6 +7,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result};
 use crate::types::PeerId;
 use crate::types::codec::put_bytes;
+use crate::types::words::{WORD_BITS, word};
 
 /// How many words both screens show: 44 bits, which nobody can search through, for the key is not theirs to choose.
 pub const PAIRING_WORDS: usize = 4;
@@ -89,12 +89,10 @@ impl Keys {
     }
 }
 
-/// 11 bits make a word.
 fn words(bytes: &[u8; 32]) -> [&'static str; PAIRING_WORDS] {
-    let list = Language::English.word_list();
     let (first, _) = bytes.split_first_chunk().unwrap_or((&[0; 8], &[]));
     let bits = u64::from_be_bytes(*first);
-    std::array::from_fn(|place| list.get((bits >> (53 - 11 * place) & 0x7ff) as usize).copied().unwrap_or_default())
+    std::array::from_fn(|place| word((bits >> (64 - WORD_BITS * (place + 1))) as u16))
 }
 
 /// Seals what this side says, and opens what the other says, each message once and in order.

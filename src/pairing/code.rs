@@ -262,6 +262,6 @@ mod tests {
         let codes: Vec<_> = (0..200).map(|_| SyncCode::random(CodeKind::Letters, &mut source).shown()).collect();
         let all = codes.iter().map(|code| code.as_str()).collect::<String>();
         assert!(ALPHABET.iter().all(|letter| all.contains(char::from(*letter))));
-        assert_eq!(codes.iter().map(|code| code.as_str()).collect::<std::collections::BTreeSet<_>>().len(), 200);
+        assert_eq!(codes.iter().map(|code| code.as_str()).collect::<crate::types::SortedSet<_>>().len(), 200);
     }
 }

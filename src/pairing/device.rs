@@ -1,7 +1,5 @@
 //! A device's whole part in pairing: streams, users' decisions, time limits.
 
-use std::collections::BTreeMap;
-
 use zeroize::Zeroizing;
 
 use super::events::{PairLink, PairingEvent, PairingOutput, PairingPeer};
@@ -13,7 +11,7 @@ use super::source::Source;
 use super::tries::Tries;
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::SyncRole;
-use crate::types::{EntityType, Instant, PeerId};
+use crate::types::{EntityType, Instant, PeerId, SortedMap};
 
 pub(super) const SECOND: u64 = 1_000_000;
 /// How long the other device may take for a step that needs no user.
@@ -38,7 +36,7 @@ pub struct Pairing {
     pub(super) out: Vec<PairingOutput>,
     pub(super) tries: Tries,
     pub(super) active: Active,
-    pub(super) exchanges: BTreeMap<PairLink, Exchange>,
+    pub(super) exchanges: SortedMap<PairLink, Exchange>,
     /// The exchange whose keys are confirmed.
     pub(super) chosen: Option<PairLink>,
     /// Why the last offer ended, for those who come late, and until when it is said.
@@ -83,7 +81,7 @@ impl Pairing {
             out: Vec::new(),
             tries: Tries::default(),
             active: Active::Nothing,
-            exchanges: BTreeMap::new(),
+            exchanges: SortedMap::new(),
             chosen: None,
             lingering: None,
             mode: false,

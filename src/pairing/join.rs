@@ -1,7 +1,5 @@
 //! The joining side: whom to try a typed code with, and what became of it.
 
-use std::collections::BTreeMap;
-
 use zeroize::Zeroizing;
 
 use super::code::SyncCode;
@@ -12,7 +10,7 @@ use super::message::Inner;
 use super::offer::busy;
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::MAX_INVITE_TEXT;
-use crate::types::{Instant, PeerId};
+use crate::types::{Instant, PeerId, SortedMap};
 
 /// How long the other device is looked for.
 const SEARCH_TIME: u64 = 30 * SECOND;
@@ -28,7 +26,7 @@ const MAX_AT_ONCE: usize = 3;
 /// A typed code on its way.
 pub(super) struct Join {
     code: SyncCode,
-    candidates: BTreeMap<PeerId, Candidate>,
+    candidates: SortedMap<PeerId, Candidate>,
     /// Whether devices that are found meanwhile may be the one.
     searches: bool,
     until: u64,
@@ -79,7 +77,7 @@ impl Pairing {
         let until = now.mono.saturating_add(SEARCH_TIME);
         let searches = searches && code.link().is_none() && code.nameplate().is_none();
         self.active =
-            Active::Join(Join { code, candidates: BTreeMap::new(), searches, until, proofs: 0, failure: None });
+            Active::Join(Join { code, candidates: SortedMap::new(), searches, until, proofs: 0, failure: None });
         candidates.into_iter().for_each(|(peer, addresses)| self.candidate(peer, addresses));
         Ok(())
     }

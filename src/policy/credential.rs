@@ -2,7 +2,7 @@
 //! without naming it, and the credential, a chain of grants (PROTOCOL.md section 4). Neither grants access: the selector only
 //! selects, the credential only opens the membership sync, whose evaluation then decides.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -11,7 +11,7 @@ use super::membership::Membership;
 use super::op::{Body, Op};
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::limits::{MAX_CREDENTIAL_BYTES, MAX_CREDENTIAL_STEPS};
-use crate::types::{Hash, PeerId};
+use crate::types::{Hash, PeerId, SortedMap, SortedSet};
 
 const SELECTOR_CONTEXT: &str = "privstack-sync 2026-11-22 vault selector key";
 
@@ -45,7 +45,7 @@ impl Membership {
                 || known.is_some_and(|heads| self.named_in_past(heads, peer).unwrap_or_default())
         };
         // Breadth first from `us` up to whoever the peer knows; `towards` holds the grant that leads back down.
-        let mut towards: BTreeMap<PeerId, Option<&Op>> = BTreeMap::from([(*us, None)]);
+        let mut towards: SortedMap<PeerId, Option<&Op>> = SortedMap::from([(*us, None)]);
         let mut queue = VecDeque::from([*us]);
         let mut top = None;
         while let Some(peer) = queue.pop_front() {
@@ -90,7 +90,7 @@ impl Membership {
         if ops.len() > MAX_CREDENTIAL_STEPS || bytes > MAX_CREDENTIAL_BYTES {
             return Err(Error::too_large("a credential over its limits"));
         }
-        let mut granted: BTreeSet<PeerId> = BTreeSet::new();
+        let mut granted: SortedSet<PeerId> = SortedSet::new();
         let mut last = None;
         for op in ops {
             let op = Op::decode(op.as_ref())?;

@@ -81,7 +81,7 @@ fn place(number: usize) -> (usize, usize, u32) {
 #[cfg(test)]
 mod tests {
     use crate::test;
-    use std::collections::BTreeSet;
+    use crate::types::SortedSet;
 
     use proptest::prelude::*;
 
@@ -102,7 +102,7 @@ mod tests {
             };
             let (mut a, b) = (build(dense, &ours), build(other_dense, &theirs));
             a.union(&b);
-            let expected: BTreeSet<usize> = (0..dense.max(other_dense)).chain(ours).chain(theirs).collect();
+            let expected: SortedSet<usize> = (0..dense.max(other_dense)).chain(ours).chain(theirs).collect();
             for number in 0..5_100 {
                 prop_assert_eq!(a.contains(number), expected.contains(&number), "{}", number);
             }

@@ -1,10 +1,11 @@
 //! The recovery key: 24 English words (BIP-39) that stand for 32 random bytes, and the vault's root key made of them.
 
-use bip39::{Language, Mnemonic};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::types::Keypair;
+use crate::types::words::{WORD_BITS, number_of, word};
 
 /// How many words there are.
 pub const RECOVERY_WORDS: usize = 24;
@@ -13,17 +14,23 @@ const ROOT_CONTEXT: &str = "privstack-sync 2026-11-22 vault root key";
 const MAX_TEXT: usize = 1_024;
 
 /// The 24 words that stand for `entropy`, one blank between them.
-pub fn recovery_words(entropy: &Zeroizing<[u8; 32]>) -> Result<Zeroizing<String>> {
-    let mnemonic = Mnemonic::from_entropy_in(Language::English, &**entropy)
-        .map_err(|_| Error::invalid("recovery words stand for 32 bytes"))?;
+pub fn recovery_words(entropy: &Zeroizing<[u8; 32]>) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(RECOVERY_WORDS * 9));
-    for word in mnemonic.words() {
-        if !text.is_empty() {
-            text.push(' ');
+    let bytes = entropy.iter().copied().chain([checksum(entropy)]);
+    // The bits read so far that no word stands for yet.
+    let (mut bits, mut held) = (Zeroizing::new(0_u32), 0);
+    for byte in bytes {
+        *bits = *bits << 8 | u32::from(byte);
+        held += 8;
+        if held >= WORD_BITS {
+            held -= WORD_BITS;
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(word((*bits >> held) as u16));
         }
-        text.push_str(word);
     }
-    Ok(text)
+    text
 }
 
 /// What 24 words stand for. Forgives capital letters and any blanks or line ends; the error never repeats a word.
@@ -33,21 +40,33 @@ pub fn parse_recovery_words(text: &str) -> Result<Zeroizing<[u8; 32]>> {
         return Err(Error::invalid(format!("recovery words are {RECOVERY_WORDS} words; check that none is missing")));
     }
     let lower = Zeroizing::new(text.to_ascii_lowercase());
-    let mnemonic = Mnemonic::parse_in_normalized(Language::English, &lower).map_err(|error| {
-        Error::invalid(match error {
-            bip39::Error::UnknownWord(index) => {
-                format!("word {} is not one of the recovery words' list; check its spelling", index.saturating_add(1))
+    let mut bytes = Zeroizing::new([0; 33]);
+    let mut free = bytes.iter_mut();
+    let (mut bits, mut held) = (Zeroizing::new(0_u32), 0);
+    for (place, word) in (1..).zip(lower.split_whitespace()) {
+        let number = number_of(word).ok_or_else(|| {
+            Error::invalid(format!("word {place} is not one of the recovery words' list; check its spelling"))
+        })?;
+        *bits = *bits << WORD_BITS | u32::from(number);
+        held += WORD_BITS;
+        while held >= 8 {
+            held -= 8;
+            if let Some(byte) = free.next() {
+                *byte = (*bits >> held) as u8;
             }
-            _ => "the recovery words do not belong together: one is wrong, or two are swapped".to_owned(),
-        })
-    })?;
-    let (bytes, length) = mnemonic.to_entropy_array();
-    let bytes = Zeroizing::new(bytes);
-    bytes
-        .get(..length)
-        .and_then(|entropy| <[u8; 32]>::try_from(entropy).ok())
-        .map(Zeroizing::new)
-        .ok_or_else(|| Error::invalid("recovery words stand for 32 bytes"))
+        }
+    }
+    let (entropy, sum) = bytes.split_first_chunk().unwrap_or((&[0; 32], &[]));
+    let entropy = Zeroizing::new(*entropy);
+    match sum == [checksum(&entropy)] {
+        true => Ok(entropy),
+        false => Err(Error::invalid("the recovery words do not belong together: one is wrong, or two are swapped")),
+    }
+}
+
+/// BIP-39's: 8 bits for 32 bytes.
+fn checksum(entropy: &Zeroizing<[u8; 32]>) -> u8 {
+    Sha256::digest(**entropy)[0]
 }
 
 /// The vault's root key pair of a recovery secret.
@@ -64,7 +83,7 @@ mod tests {
     fn words_read_back_also_when_typed_carelessly() {
         for byte in [0, 0x7f, 0x80, 0xff] {
             let entropy = Zeroizing::new([byte; 32]);
-            let words = recovery_words(&entropy).unwrap();
+            let words = recovery_words(&entropy);
             assert_eq!(words.split(' ').count(), RECOVERY_WORDS);
             assert_eq!(parse_recovery_words(&words).unwrap(), entropy);
             let careless = format!("\n {} \r\n", words.to_uppercase().replace(' ', "  \n"));
@@ -75,16 +94,16 @@ mod tests {
     #[test]
     fn the_words_are_those_of_bip39() {
         // BIP-39's own test vectors: 32 zero bytes, and 32 bytes of 0x7f.
-        let zero = recovery_words(&Zeroizing::new([0; 32])).unwrap();
+        let zero = recovery_words(&Zeroizing::new([0; 32]));
         assert_eq!(*zero, format!("{}art", "abandon ".repeat(23)));
-        let words = recovery_words(&Zeroizing::new([0x7f; 32])).unwrap();
+        let words = recovery_words(&Zeroizing::new([0x7f; 32]));
         assert!(words.starts_with("legal winner thank year wave sausage worth useful"), "{}", *words);
         assert!(words.ends_with("title"), "{}", *words);
     }
 
     #[test]
     fn wrong_words_are_told_apart_and_never_repeated() {
-        let words = recovery_words(&Zeroizing::new([5; 32])).unwrap();
+        let words = recovery_words(&Zeroizing::new([5; 32]));
         let mut list: Vec<&str> = words.split(' ').collect();
         let short = parse_recovery_words(&list[..23].join(" ")).unwrap_err();
         assert!(short.message().contains("24 words"), "{short}");

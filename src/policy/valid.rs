@@ -3,12 +3,11 @@
 //!
 //! Validity decides whether a commit is applied, never whether it is stored.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::membership::{Limit, Membership, Writing};
-use crate::types::{Hash, LogName, PeerId};
+use crate::types::{Hash, LogName, PeerId, SortedMap};
 
 /// What `valid` needs to know of one log. Numbers beyond `tip` and number 0 are ignored.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,7 +99,7 @@ pub fn valid(facts: &LogFacts, membership: &Membership) -> Validity {
     let forked_from = facts.forked_after.map_or(end, |last| last.saturating_add(1)).min(end);
 
     // Commits that are refused one by one, by number.
-    let mut single: BTreeMap<u64, Refusal> = BTreeMap::new();
+    let mut single: SortedMap<u64, Refusal> = SortedMap::new();
     for (seq, gives_way) in &facts.copies {
         if *gives_way {
             single.insert(*seq, Refusal::StandsForCounting);

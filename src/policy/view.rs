@@ -1,9 +1,7 @@
 //! What a set of membership operations comes to: who is a member, and what each may do.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::roles::{EntityAcl, PolicyKind, SyncRole, TeamId};
-use crate::types::{Hash, HybridTimestamp, PeerId};
+use crate::types::{Hash, HybridTimestamp, PeerId, SortedMap, SortedSet};
 
 /// A member as a [`View`] shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,7 +17,7 @@ pub struct Member {
     /// The grant itself.
     pub grant: Hash,
     /// Its teams: what the latest `SetTeams` agree on.
-    pub teams: BTreeSet<TeamId>,
+    pub teams: SortedSet<TeamId>,
 }
 
 /// The evaluation of a set of membership operations.
@@ -30,10 +28,10 @@ pub struct View {
     /// The recovery key's public key: it may sign any operation, and is no member by that.
     pub root: PeerId,
     /// The members.
-    pub members: BTreeMap<PeerId, Member>,
+    pub members: SortedMap<PeerId, Member>,
     /// The access lists by type. The entries of one list are a union; where concurrent operations have set several
     /// lists, each must admit.
-    pub acls: BTreeMap<String, Vec<Vec<EntityAcl>>>,
+    pub acls: SortedMap<String, Vec<Vec<EntityAcl>>>,
 }
 
 impl View {
@@ -59,7 +57,7 @@ impl View {
 
     /// [`View::may_write`] of a device that is no member yet and gets this role, in no team.
     pub fn newcomer_may_write(&self, entity_type: &str, role: SyncRole) -> bool {
-        self.access_as(entity_type, role, &BTreeSet::new()).write
+        self.access_as(entity_type, role, &SortedSet::new()).write
     }
 
     /// The access list of a type as one list: what all lists that concurrent operations have set admit. Where two of them
@@ -77,7 +75,7 @@ impl View {
         self.members.get(peer).map(|member| self.access_as(entity_type, member.role, &member.teams))
     }
 
-    fn access_as(&self, entity_type: &str, role: SyncRole, teams: &BTreeSet<TeamId>) -> Access {
+    fn access_as(&self, entity_type: &str, role: SyncRole, teams: &SortedSet<TeamId>) -> Access {
         if self.kind == PolicyKind::Personal {
             return Access::personal(role);
         }
@@ -98,7 +96,7 @@ impl Access {
         Self { read: true, write: role != SyncRole::ReadOnly }
     }
 
-    pub fn by_lists(role: SyncRole, teams: &BTreeSet<TeamId>, lists: &[Vec<EntityAcl>]) -> Self {
+    pub fn by_lists(role: SyncRole, teams: &SortedSet<TeamId>, lists: &[Vec<EntityAcl>]) -> Self {
         let admits = |entry: &EntityAcl| {
             entry.allowed_roles.contains(&role) && entry.team_id.as_ref().is_none_or(|team| teams.contains(team))
         };

@@ -1,9 +1,7 @@
 //! Frontiers, and how they are told in few bytes (PROTOCOL.md section 4.3).
 
-use std::collections::BTreeMap;
-
 use crate::types::codec::put_bytes;
-use crate::types::{EntityType, Hash, LogName};
+use crate::types::{EntityType, Hash, LogName, SortedMap};
 use crate::wire::{FrontierEntry, FrontierSummary};
 
 /// How far a log is held.
@@ -31,7 +29,7 @@ impl Held {
 }
 
 /// What a replica holds, exactly.
-pub type Frontier = BTreeMap<LogName, Held>;
+pub type Frontier = SortedMap<LogName, Held>;
 
 const TYPE_DOMAIN: &str = "privstack-sync 1 frontier of a type";
 const FRONTIER_DOMAIN: &str = "privstack-sync 1 frontier";

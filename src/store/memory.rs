@@ -1,15 +1,13 @@
 //! The store in memory.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
 use super::{RangeBudget, Read, Rows, Store, Table, WriteBatch, WriteOp};
 use crate::error::Result;
+use crate::types::SortedMap;
 
 /// A store in memory; a clone is a snapshot that later commits do not touch.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct MemoryStore {
-    tables: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>,
+    tables: SortedMap<Table, SortedMap<Vec<u8>, Vec<u8>>>,
     bytes: u64,
 }
 
@@ -56,16 +54,13 @@ impl MemoryStore {
                 out.rows.extend(row.map(owned));
             }
             Read::Floor { table, from, key } => {
-                let rows = self.tables.get(table).filter(|_| from <= key);
-                let row = rows.and_then(|rows| rows.range::<Vec<u8>, _>(from..=key).next_back());
+                let row = self.tables.get(table).and_then(|rows| rows.range(from..=key).next_back());
                 out.rows.extend(row.map(owned));
             }
             Read::Range { table, from, to, max_rows, max_bytes } => {
-                // BTreeMap::range panics where the bounds cross.
-                let Some(rows) = self.tables.get(table).filter(|_| from < to) else { return out };
+                let Some(rows) = self.tables.get(table) else { return out };
                 let mut budget = RangeBudget::new(*max_rows, *max_bytes);
-                let bounds = (Bound::Included(from), Bound::Excluded(to));
-                let fitting = rows.range::<Vec<u8>, _>(bounds).take_while(|(k, v)| budget.take(k.len() + v.len()));
+                let fitting = rows.range(from..to).take_while(|(k, v)| budget.take(k.len() + v.len()));
                 out.rows.extend(fitting.map(owned));
             }
         }
@@ -99,8 +94,8 @@ impl Store for MemoryStore {
 #[cfg(test)]
 mod tests {
     use crate::test;
+    use crate::types::SortedMap;
     use std::cell::RefCell;
-    use std::collections::BTreeMap;
     use std::rc::Rc;
 
     use zeroize::Zeroizing;
@@ -128,14 +123,14 @@ mod tests {
 
     #[test]
     fn memory_is_a_store() {
-        let mut memories: BTreeMap<String, Rc<RefCell<MemoryStore>>> = BTreeMap::new();
+        let mut memories: SortedMap<String, Rc<RefCell<MemoryStore>>> = SortedMap::new();
         let run = conformance::run(async |name: &str| Ok(Handle(memories.entry(name.into()).or_default().clone())));
         futures::FutureExt::now_or_never(run).expect("memory never waits");
     }
 
     #[test]
     fn a_sealed_store_is_a_store() {
-        let mut memories: BTreeMap<String, Rc<RefCell<MemoryStore>>> = BTreeMap::new();
+        let mut memories: SortedMap<String, Rc<RefCell<MemoryStore>>> = SortedMap::new();
         let key = SealKey::new(Zeroizing::new([5; 32]));
         let mut opened = 0;
         let run = conformance::run(async |name: &str| {

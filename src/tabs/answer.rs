@@ -288,9 +288,7 @@ impl Answer {
             Reply::History(changes) => Answer::History(changes.into_iter().map(ChangeInfo::from).collect()),
             Reply::Synced { sent, received } => Answer::Synced(sent, received),
             Reply::Backup { items, next } => Answer::Backup(items, next),
-            Reply::RecoveryKey(key) => {
-                Answer::Words(key.map(|key| recovery_words(&key.0).map(|words| words.to_string())).transpose()?)
-            }
+            Reply::RecoveryKey(key) => Answer::Words(key.map(|key| recovery_words(&key.0).to_string())),
             Reply::PairingCode(shown) => Answer::Code((*shown).into()),
             Reply::PairingPeer(peer) => Answer::PairPeer((*peer).into()),
             Reply::Paired(peer) => Answer::Text(peer.to_string()),

@@ -1,10 +1,12 @@
 //! What a tab has written and not yet seen saved.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::engine::{TabSaved, TabWrite, draft_log, undraft};
 use crate::error::{Error, Result};
-use crate::types::{Dot, EntityId, EntityType, Event, FieldName, FieldOp, HybridTimestamp, LogId, PeerId, Seen};
+use crate::types::{
+    Dot, EntityId, EntityType, Event, FieldName, FieldOp, HybridTimestamp, LogId, PeerId, Seen, SortedMap,
+};
 
 /// Writes that one message carries.
 const MAX_WRITES: usize = 256;
@@ -134,7 +136,7 @@ impl Drafts {
     pub fn place(&mut self, seq: u64, log: LogId, place: u64, me: PeerId) {
         let Some(found) = self.queue.iter().position(|draft| draft.seq == seq && draft.place.is_none()) else { return };
         self.queue[found].place = Some(place);
-        let (entity_type, mut seen) = (self.queue[found].entity_type.clone(), BTreeMap::<EntityId, Seen>::new());
+        let (entity_type, mut seen) = (self.queue[found].entity_type.clone(), SortedMap::<EntityId, Seen>::new());
         for event in &self.queue[found].events {
             let known = seen.entry(event.entity).or_default();
             merge(known, &event.seen);

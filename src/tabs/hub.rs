@@ -1,12 +1,10 @@
 //! The engine's side: what tabs say becomes calls, what the engine says becomes messages.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::answer::{Answer, Asked};
 use super::message::{Notice, ToLeader, ToTab};
 use crate::engine::{Call, Reply, SyncEvent, TabId};
 use crate::error::{Error, ErrorCode, Result};
-use crate::types::{EntityId, EntityType, PeerId};
+use crate::types::{EntityId, EntityType, PeerId, SortedMap, SortedSet};
 
 /// About how many entities one message brings.
 const PAGE: usize = 2_000;
@@ -50,9 +48,9 @@ enum Waiting {
 #[derive(Debug)]
 pub struct Hub {
     me: PeerId,
-    waiting: BTreeMap<u64, Waiting>,
+    waiting: SortedMap<u64, Waiting>,
     next: u64,
-    watched: BTreeSet<EntityType>,
+    watched: SortedSet<EntityType>,
     /// Whether the engine's first start was told; a further one follows a failure of its store.
     started: bool,
     addresses: Vec<String>,
@@ -64,9 +62,9 @@ impl Hub {
     pub fn new(me: PeerId) -> Self {
         Self {
             me,
-            waiting: BTreeMap::new(),
+            waiting: SortedMap::new(),
             next: 0,
-            watched: BTreeSet::new(),
+            watched: SortedSet::new(),
             started: false,
             addresses: Vec::new(),
             // Tabs that knew the leader before say Hello to this one.

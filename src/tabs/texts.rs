@@ -1,10 +1,8 @@
 //! The texts that a tab has open.
 
-use std::collections::BTreeMap;
-
 use crate::crdt::{EntityState, LogTable, TextChange, TextDocument};
 use crate::error::Result;
-use crate::types::{EntityId, EntityType, FieldName};
+use crate::types::{EntityId, EntityType, FieldName, SortedMap};
 
 /// Texts that stay open though nobody watches them; each costs the memory of its document.
 const MAX_IDLE: usize = 16;
@@ -22,9 +20,9 @@ struct Open {
 
 #[derive(Default)]
 pub(super) struct Texts {
-    open: BTreeMap<TextKey, Open>,
+    open: SortedMap<TextKey, Open>,
     /// Watched, but not open: their entity is not here (yet).
-    waiting: BTreeMap<TextKey, usize>,
+    waiting: SortedMap<TextKey, usize>,
     clock: u64,
 }
 

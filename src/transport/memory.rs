@@ -1,17 +1,16 @@
 //! A network in memory: transports of one process that reach each other by name, for tests and for apps that hold two
 //! devices. It knows no time: a link opens at once, or never.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::future::poll_fn;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use super::{Transport, TransportEvent};
 use crate::engine::{LinkId, Via};
 use crate::error::{Error, ErrorCode, Result};
 use crate::pairing::NAMEPLATES;
-use crate::types::PeerId;
 use crate::types::limits::MAX_FRAME_BYTES;
+use crate::types::{PeerId, SortedMap};
 
 /// Bytes that may wait for a peer to take them; more closes the link.
 const MAX_QUEUED: usize = 8 << 20;
@@ -28,7 +27,7 @@ struct Shared {
     cut: HashSet<(PeerId, PeerId)>,
     links: u64,
     /// Whom the network names by a number, as a relay would.
-    nameplates: BTreeMap<u16, PeerId>,
+    nameplates: SortedMap<u16, PeerId>,
 }
 
 #[derive(Default)]
@@ -211,18 +210,15 @@ pub struct MemoryTransport {
 }
 
 impl Transport for MemoryTransport {
-    async fn next(&mut self) -> TransportEvent {
-        poll_fn(|cx| {
-            let mut shared = self.network.lock();
-            let Some(node) = shared.nodes.get_mut(&self.me) else { return Poll::Pending };
-            let Some(event) = node.events.pop_front() else {
-                node.waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            };
-            shared.taken(self.me, &event);
-            Poll::Ready(event)
-        })
-        .await
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<TransportEvent> {
+        let mut shared = self.network.lock();
+        let Some(node) = shared.nodes.get_mut(&self.me) else { return Poll::Pending };
+        let Some(event) = node.events.pop_front() else {
+            node.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        shared.taken(self.me, &event);
+        Poll::Ready(event)
     }
 
     fn send(&mut self, link: LinkId, frame: Vec<u8>) {

@@ -7,6 +7,9 @@ pub mod memory;
 #[cfg(feature = "p2p")]
 pub mod p2p;
 
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
 use crate::engine::{LinkId, Via};
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::PeerId;
@@ -65,10 +68,16 @@ pub enum TransportEvent {
 }
 
 /// A network: libp2p, or one in memory.
-#[allow(async_fn_in_trait)] // driven by the one thread that owns the engine
 pub trait Transport {
-    /// The next event; pending while there is none. Cancel-safe.
-    async fn next(&mut self) -> TransportEvent;
+    /// The next event; pending while there is none, and then wakes whoever asked last.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<TransportEvent>;
+    /// The next event. Cancel-safe.
+    fn next(&mut self) -> impl Future<Output = TransportEvent>
+    where
+        Self: Sized,
+    {
+        poll_fn(|cx| self.poll_next(cx))
+    }
     /// Queues a frame of at most `MAX_FRAME_BYTES`. Frames to a link that is gone are dropped.
     fn send(&mut self, link: LinkId, frame: Vec<u8>);
     /// Closes a stream once what is queued is out (at most 5 s later).

@@ -1,11 +1,9 @@
 //! Dots and vector clocks.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map;
-
 use serde::{Deserialize, Serialize};
 
 use super::ids::LogId;
+use super::sorted::{self, SortedMap};
 
 /// The name of one event: its log, its commit's number there, its place in the commit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -20,12 +18,12 @@ pub struct Dot {
 
 /// For one entity: the last commit of each log that touched it.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub struct VectorClock(BTreeMap<LogId, u64>);
+pub struct VectorClock(SortedMap<LogId, u64>);
 
 impl VectorClock {
     /// A clock that has seen nothing.
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self(SortedMap::new())
     }
 
     /// The last seq seen of a log, 0 if none.
@@ -52,7 +50,7 @@ impl VectorClock {
     }
 
     /// Its entries, in the order of the log ids.
-    pub fn iter(&self) -> btree_map::Iter<'_, LogId, u64> {
+    pub fn iter(&self) -> sorted::Iter<'_, LogId, u64> {
         self.0.iter()
     }
 

@@ -6,8 +6,10 @@ mod commit;
 mod event;
 mod ids;
 pub mod limits;
+pub mod sorted;
 mod time;
 mod value;
+pub mod words;
 
 pub use clock::{Dot, VectorClock};
 pub use commit::{
@@ -15,5 +17,6 @@ pub use commit::{
 };
 pub use event::{Event, FieldKind, FieldOp, InFull, ReadNames, Seen, WriteNames};
 pub use ids::{EntityId, EntityType, Epoch, FieldName, Hash, LogId, LogName, PeerId, VaultId};
+pub use sorted::{SortedMap, SortedSet};
 pub use time::{Hlc, HybridTimestamp, Instant};
 pub use value::Value;

@@ -1,10 +1,10 @@
 //! What a register or a set item holds.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use super::codec::{Reader, put_bytes, put_signed, put_varint};
 use super::limits::{MAX_EVENT_BYTES, MAX_VALUE_DEPTH};
+use super::sorted::SortedMap;
 use crate::error::{Error, Result};
 
 /// A value: the data model of JSON, plus integers and bytes of their own.
@@ -28,7 +28,7 @@ pub enum Value {
     /// A list, replaced as a whole.
     List(Vec<Value>),
     /// Named values, replaced as a whole.
-    Map(BTreeMap<String, Value>),
+    Map(SortedMap<String, Value>),
 }
 
 const CANONICAL_NAN: u64 = 0x7ff8_0000_0000_0000;
@@ -160,7 +160,7 @@ impl Value {
             }
             7 => {
                 let count = reader.count(MAX_EVENT_BYTES, "items of a map")?;
-                let mut items = BTreeMap::<String, Value>::new();
+                let mut items = SortedMap::<String, Value>::new();
                 for _ in 0..count {
                     let name = reader.text(MAX_EVENT_BYTES, "a name in a map")?;
                     if items.last_key_value().is_some_and(|(last, _)| last.as_str() >= name) {

@@ -108,7 +108,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Value::List),
-            btree_map(".{0,4}", inner, 0..4).prop_map(Value::Map),
+            btree_map(".{0,4}", inner, 0..4).prop_map(|items| Value::Map(items.into_iter().collect())),
         ]
     })
 }

@@ -1,6 +1,5 @@
 //! Who is in the vault and may do what: requests, their words, and the answer.
 
-use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -34,7 +33,7 @@ pub fn role(peer: PeerId, role: Role) -> Call {
 }
 
 pub fn teams(peer: PeerId, teams: Vec<String>) -> Call {
-    Call::Change(MemberChange::Teams { peer, teams: teams.into_iter().map(TeamId).collect::<BTreeSet<_>>() })
+    Call::Change(MemberChange::Teams { peer, teams: teams.into_iter().map(TeamId).collect() })
 }
 
 pub fn acl(entity_type: EntityType, entries: Vec<Entry>) -> Call {

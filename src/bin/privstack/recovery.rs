@@ -13,7 +13,7 @@ use crate::files::{file_error, open_new};
 
 /// New words, from the system's randomness.
 pub fn new_words() -> Result<Zeroizing<String>> {
-    recovery_words(&entropy::bytes()?)
+    Ok(recovery_words(&entropy::bytes()?))
 }
 
 /// Writes words into a new file that only its owner may read; refuses a file that exists.

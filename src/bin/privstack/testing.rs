@@ -41,7 +41,7 @@ pub fn empty_status() -> Status {
         received: 0,
         quarantined: 0,
         forked: 0,
-        types: BTreeMap::new(),
+        types: Default::default(),
     }
 }
 
@@ -108,7 +108,7 @@ fn write(entities: &mut BTreeMap<Key, EntityView>, entity_type: &EntityType, cha
         id,
         deleted: false,
         clock: VectorClock::new(),
-        fields: BTreeMap::new(),
+        fields: Default::default(),
     });
     for edit in &change.edits {
         if view.deleted && *edit != Edit::Restore {

@@ -124,7 +124,8 @@ mod tests {
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
-                proptest::collection::btree_map("\\$?[a-z]{0,5}|\\$bytes|\\$map", inner, 0..3).prop_map(Value::Map),
+                proptest::collection::btree_map("\\$?[a-z]{0,5}|\\$bytes|\\$map", inner, 0..3)
+                    .prop_map(|items| Value::Map(items.into_iter().collect())),
             ]
         })
     }

@@ -3,12 +3,13 @@
 //! The result depends on the set of updates alone. It has no gap, no overlap, and nothing that depends on what is not
 //! there, so yrs has nothing to keep for later and no doubtful case to decide.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::structs::{chain, joined, placeholder};
 use super::update::{Content, Struct, parse, write};
 use crate::crdt::logs::LogTable;
 use crate::crdt::updates::{Update, Updates};
+use crate::types::SortedMap;
 
 /// A text's updates as one.
 pub(super) struct Built {
@@ -33,8 +34,8 @@ struct Chain<'a> {
 pub(super) fn build(updates: &Updates, logs: &LogTable) -> Built {
     let mut all: Vec<Update<'_>> = updates.iter().collect();
     all.sort_by_key(|update| (logs.id(update.log), update.pos));
-    let mut said = BTreeMap::<u64, Vec<Struct<'_>>>::new();
-    let mut deleted = BTreeMap::<u64, Vec<(u32, u32)>>::new();
+    let mut said = SortedMap::<u64, Vec<Struct<'_>>>::new();
+    let mut deleted = SortedMap::<u64, Vec<(u32, u32)>>::new();
     for update in &all {
         // What does not read was refused when it came; a damaged cache is found by its checksum.
         let Ok(parsed) = parse(update.bytes) else { continue };
@@ -53,7 +54,7 @@ pub(super) fn build(updates: &Updates, logs: &LogTable) -> Built {
     }
     let held: HashMap<u64, u32> =
         said.iter().map(|(client, structs)| (*client, structs.iter().map(Struct::end).max().unwrap_or(0))).collect();
-    let mut chains: BTreeMap<u64, Chain<'_>> = BTreeMap::new();
+    let mut chains: SortedMap<u64, Chain<'_>> = SortedMap::new();
     for (client, structs) in said {
         let structs = chain(client, structs, logs.is_forked_client(client));
         chains.insert(client, Chain { structs, usable: 0 });
@@ -79,8 +80,8 @@ pub(super) fn build(updates: &Updates, logs: &LogTable) -> Built {
 }
 
 /// Adds placeholders for what others' text refers to in forked logs and that will never come.
-fn stand_in_for_forked(chains: &mut BTreeMap<u64, Chain<'_>>, logs: &LogTable) {
-    let mut missing = BTreeMap::<u64, u32>::new();
+fn stand_in_for_forked(chains: &mut SortedMap<u64, Chain<'_>>, logs: &LogTable) {
+    let mut missing = SortedMap::<u64, u32>::new();
     for id in chains.values().flat_map(|chain| &chain.structs).flat_map(|one| [one.origin, one.right_origin]).flatten()
     {
         if logs.is_forked_client(id.client) {
@@ -98,7 +99,7 @@ fn stand_in_for_forked(chains: &mut BTreeMap<u64, Chain<'_>>, logs: &LogTable) {
 }
 
 /// Finds in each chain how far it has all that it depends on; answers with the clocks there.
-fn find_usable(chains: &mut BTreeMap<u64, Chain<'_>>) -> HashMap<u64, u32> {
+fn find_usable(chains: &mut SortedMap<u64, Chain<'_>>) -> HashMap<u64, u32> {
     let mut clocks = HashMap::<u64, u32>::new();
     let mut waiting = HashMap::<u64, Vec<u64>>::new();
     let mut work: Vec<u64> = chains.keys().copied().collect();

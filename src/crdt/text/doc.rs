@@ -1,7 +1,6 @@
 //! Reading and editing texts through yrs.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use crate::crdt::logs::{EventAt, LogTable};
 use crate::crdt::updates::{Update, Updates, Version, next_version};
 use crate::crdt::view::Mark;
 use crate::error::{Error, ErrorCode, Result};
-use crate::types::{FieldName, Value};
+use crate::types::{FieldName, SortedMap, Value};
 
 /// Stands in a text for an embedded thing: one code unit, as in Yjs's positions.
 const EMBEDDED: &str = "\u{fffc}";
@@ -41,13 +40,13 @@ pub(in crate::crdt) fn read(updates: &Updates, logs: &LogTable) -> (String, Vec<
 /// in this session since. It costs memory for each text that was edited.
 pub struct TextSession {
     client: u64,
-    open: BTreeMap<FieldName, Document>,
+    open: SortedMap<FieldName, Document>,
 }
 
 impl TextSession {
     /// For edits under this client id ([`crate::crdt::text_client_id`]).
     pub fn new(client: u64) -> Self {
-        Self { client, open: BTreeMap::new() }
+        Self { client, open: SortedMap::new() }
     }
 
     /// The one update that makes some edits (each a `Text…` or a `Clear`), in their order, of a text of which `held` is
@@ -259,7 +258,7 @@ pub(super) fn shown(doc: &Doc, text: &TextRef) -> (String, Vec<Mark>) {
     let mut text = String::new();
     let mut at = 0_u32;
     let mut marks = Vec::new();
-    let mut open = BTreeMap::<Arc<str>, (u32, Any)>::new();
+    let mut open = SortedMap::<Arc<str>, (u32, Any)>::new();
     for chunk in chunks {
         let attributes = chunk.attributes.as_deref();
         let goes_on = |key: &Arc<str>, value: &Any| attributes.and_then(|all| all.get(key)) == Some(value);

@@ -1,13 +1,11 @@
 //! What the engine answers to a [`Call`](super::Call).
 
-use std::collections::BTreeMap;
-
 use super::{Members, Via};
 use crate::crdt::EntityView;
 use crate::engine::tabs::{States, TabOpened, TabSaved};
 use crate::pairing::{PairingPeer, ShownCode};
 use crate::policy::{AuditPage, SyncRole};
-use crate::types::{EntityId, EntityType, Hash, HybridTimestamp, PeerId, VaultId, VectorClock};
+use crate::types::{EntityId, EntityType, Hash, HybridTimestamp, PeerId, SortedMap, VaultId, VectorClock};
 
 /// The answer to a [`Call`](super::Call).
 #[derive(Clone, PartialEq, Debug)]
@@ -130,7 +128,7 @@ pub struct Status {
     /// Logs with two branches.
     pub forked: u64,
     /// What each type holds: visible or deleted entities are not counted, logs and commits are.
-    pub types: BTreeMap<EntityType, TypeStatus>,
+    pub types: SortedMap<EntityType, TypeStatus>,
 }
 
 /// What is held of one type.

@@ -1,10 +1,8 @@
 //! Who is in the vault and may do what: what an app may ask to change, and what it is told.
 
-use std::collections::BTreeSet;
-
 use super::RecoveryKey;
 use crate::policy::{EntityAcl, LogRange, PolicyKind, SyncRole, TeamId, View};
-use crate::types::{EntityType, Hash, PeerId};
+use crate::types::{EntityType, Hash, PeerId, SortedSet};
 
 /// A change of who may do what, signed by this device (or by the vault's recovery key).
 #[derive(Clone, PartialEq, Debug)]
@@ -23,7 +21,7 @@ pub enum MemberChange {
         /// The device.
         peer: PeerId,
         /// Its teams.
-        teams: BTreeSet<TeamId>,
+        teams: SortedSet<TeamId>,
     },
     /// Say who reads and writes a type, in place of what was said before.
     Acl {
@@ -55,7 +53,7 @@ pub enum MemberChange {
         /// The recovery key.
         root: RecoveryKey,
         /// Which operations.
-        ops: BTreeSet<Hash>,
+        ops: SortedSet<Hash>,
     },
 }
 

@@ -13,7 +13,7 @@ use crate::engine::{Call, Input, MemberChange, RecoveryKey};
 use crate::policy::{
     AddMember, Body, Cuts, EntityAcl, PolicyKind, Remove, SetAcl, SetRole, SetTeams, SyncRole, TeamId, View,
 };
-use crate::types::{EntityType, Event, FieldOp, Hash, LogName, PeerId, Value};
+use crate::types::{EntityType, Event, FieldOp, Hash, LogName, PeerId, SortedSet, Value};
 
 const ROLES: [SyncRole; 3] = [SyncRole::ReadOnly, SyncRole::Member, SyncRole::Admin];
 const TEAMS: [&str; 2] = ["blue", "red"];
@@ -76,7 +76,7 @@ impl World {
         TeamId(TEAMS[self.rng.below(2) as usize].into())
     }
 
-    fn teams(&mut self) -> BTreeSet<TeamId> {
+    fn teams(&mut self) -> SortedSet<TeamId> {
         (0..self.rng.below(3)).map(|_| self.team()).collect()
     }
 

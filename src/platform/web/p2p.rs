@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use libp2p::swarm::dummy;
-use libp2p::{Multiaddr, SwarmBuilder, Transport as _, core::upgrade, noise, swarm, websocket_websys, yamux};
+use libp2p::{Multiaddr, SwarmBuilder, Transport as _, core::upgrade, noise, relay, swarm, websocket_websys, yamux};
 
 use super::time::sleep;
 use crate::error::{Error, ErrorCode, Result};
@@ -38,23 +38,16 @@ pub fn start(keypair: &Keypair, config: &P2pConfig) -> Result<P2pTransport> {
     };
     let key = p2p::keypair(keypair)?;
     let noise = noise::Config::new(&key).map_err(|error| failed(&error))?;
-    let muxer = || {
-        let mut config = yamux::Config::default();
-        config.set_max_num_streams(MAX_STREAMS);
-        config
-    };
+    let mut muxer = yamux::Config::default();
+    muxer.set_max_num_streams(MAX_STREAMS);
+    let (circuits, relay) = relay::client::new(key.public().to_peer_id());
+    // One kind of connection for both ways, so that what secures and divides it is compiled once.
+    let ways = circuits.or_transport(websocket_websys::Transport::default());
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_wasm_bindgen()
-        .with_other_transport(|_| {
-            websocket_websys::Transport::default()
-                .upgrade(upgrade::Version::V1Lazy)
-                .authenticate(noise)
-                .multiplex(muxer())
-        })
+        .with_other_transport(|_| ways.upgrade(upgrade::Version::V1Lazy).authenticate(noise).multiplex(muxer))
         .map_err(|error| failed(&error))?
-        .with_relay_client(noise::Config::new, muxer)
-        .map_err(|error| failed(&error))?
-        .with_behaviour(|key, relay| Behaviour::new(key, relay, dummy::Behaviour))
+        .with_behaviour(|key| Behaviour::new(key, relay, dummy::Behaviour))
         .map_err(|error| failed(&error))?
         .with_swarm_config(|config: swarm::Config| {
             config

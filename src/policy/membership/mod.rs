@@ -26,7 +26,7 @@ mod writing;
 
 pub(super) use writing::{Limit, Writing};
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -35,7 +35,7 @@ use super::op_set::OpSet;
 use super::view::View;
 use crate::error::{Error, ErrorCode, Result};
 use crate::types::limits::MAX_HEADS;
-use crate::types::{EntityType, Hash, LogName, PeerId, VaultId};
+use crate::types::{EntityType, Hash, LogName, PeerId, SortedSet, VaultId};
 use standing::Scope;
 use voids::Voids;
 
@@ -120,7 +120,7 @@ pub struct Membership {
     nodes: Vec<Node>,
     numbers: HashMap<Hash, usize>,
     lists: Lists,
-    heads: BTreeSet<Hash>,
+    heads: SortedSet<Hash>,
     bytes: usize,
     past_bytes: usize,
     /// What makes others void, ascending: removals and demotions with a concurrent operation of whom they are about, and
@@ -161,7 +161,7 @@ impl Membership {
             nodes: Vec::new(),
             numbers: HashMap::new(),
             lists: Lists::default(),
-            heads: BTreeSet::new(),
+            heads: SortedSet::new(),
             bytes: 0,
             past_bytes: 0,
             causes: Vec::new(),
@@ -328,7 +328,7 @@ impl Membership {
         }
         let own = self.about(author).map(|about| &about.grants[..]).unwrap_or_default().iter().copied();
         let must: Vec<usize> = before.iter().filter_map(|hash| self.numbers.get(hash).copied()).chain(own).collect();
-        let mut chosen: BTreeSet<Hash> = BTreeSet::new();
+        let mut chosen: SortedSet<Hash> = SortedSet::new();
         let mut covered = OpSet::default();
         for number in must {
             if chosen.len() < MAX_HEADS

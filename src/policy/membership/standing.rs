@@ -1,7 +1,6 @@
 //! Rule 4: what a set of operations comes to, once it is known which of them are void.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 
 use super::super::op::{Body, SetRole};
 use super::super::op_set::OpSet;
@@ -9,7 +8,7 @@ use super::super::roles::{EntityAcl, PolicyKind, SyncRole, TeamId};
 use super::super::view::{Access, Member, View};
 use super::voids::Voids;
 use super::{About, Membership, Node, Right};
-use crate::types::PeerId;
+use crate::types::{PeerId, SortedSet};
 
 /// A set of operations, without those that are void.
 #[derive(Clone, Copy)]
@@ -92,8 +91,8 @@ impl Membership {
     }
 
     /// A member's teams: what concurrent operations agree on. What was set before a removal went with it.
-    fn teams_in(&self, peer: &PeerId, scope: &Scope<'_>) -> BTreeSet<TeamId> {
-        let Some(about) = self.about(peer).filter(|about| !about.teams.is_empty()) else { return BTreeSet::new() };
+    fn teams_in(&self, peer: &PeerId, scope: &Scope<'_>) -> SortedSet<TeamId> {
+        let Some(about) = self.about(peer).filter(|about| !about.teams.is_empty()) else { return SortedSet::new() };
         let removals: Vec<usize> = about.removals.iter().copied().filter(|number| scope.has(*number)).collect();
         let latest = self.latest(&about.teams, scope, |number, _| self.knows_all(number, &removals));
         let teams = latest.iter().filter_map(|number| match &self.nodes.get(*number)?.op.body {

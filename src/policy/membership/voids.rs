@@ -4,14 +4,14 @@
 //! that are concurrent with an operation of whom they are about, and `RootVoid`s. They are few. So what is void is kept
 //! for all causes, and grows with each operation; a set that has only some of them is worked out when it is asked for.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
 use super::super::op::{Body, Op, RootVoid};
 use super::super::op_set::OpSet;
 use super::standing::Scope;
 use super::{Membership, Node, Right};
-use crate::types::Hash;
+use crate::types::{Hash, SortedMap};
 
 /// Sets of causes that are remembered.
 const MAX_CACHED: usize = 64;
@@ -25,7 +25,7 @@ pub(super) struct Voids {
     /// How many are void though they satisfy rule 1.
     beyond_rule_1: usize,
     /// Grants whose authors have another right to them with the void operations left out.
-    rights: BTreeMap<usize, Right>,
+    rights: SortedMap<usize, Right>,
     /// What `RootVoid`s name.
     cancelled: HashSet<Hash>,
 }

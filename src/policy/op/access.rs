@@ -1,10 +1,8 @@
 //! Who may read and write what, in an enterprise vault.
 
-use std::collections::BTreeSet;
-
 use super::super::roles::{EntityAcl, PolicyKind, TeamId};
 use super::cuts::Cuts;
-use crate::types::{EntityType, PeerId};
+use crate::types::{EntityType, PeerId, SortedSet};
 
 /// Teams that one operation may name.
 pub const MAX_TEAMS: usize = 64;
@@ -17,7 +15,7 @@ pub struct SetTeams {
     /// The device.
     pub peer: PeerId,
     /// Its teams, at most [`MAX_TEAMS`].
-    pub teams: BTreeSet<TeamId>,
+    pub teams: SortedSet<TeamId>,
     /// What still counts of the logs that lose the right to write.
     pub cuts: Cuts,
 }

@@ -1,7 +1,5 @@
 //! What operations do, and how that is written.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use zeroize::Zeroizing;
 
 use super::super::roles::{EntityAcl, PolicyKind, SyncRole, TeamId};
@@ -14,7 +12,7 @@ use super::member::{AddMember, Remove, RootVoid, SetName, SetRole};
 use crate::error::{Error, Result};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::{MAX_DEVICE_NAME_BYTES, MAX_NAME_BYTES};
-use crate::types::{Hash, LogName, PeerId};
+use crate::types::{Hash, LogName, PeerId, SortedMap, SortedSet};
 
 /// Operations that one `RootVoid` cancels at most.
 const MAX_VOIDED: usize = 1_024;
@@ -183,7 +181,7 @@ impl Body {
             code::SET_TEAMS => {
                 let peer = PeerId(reader.array()?);
                 let count = reader.count(MAX_TEAMS, "teams")?;
-                let teams = (0..count).map(|_| read_team(&mut reader)).collect::<Result<BTreeSet<_>>>()?;
+                let teams = (0..count).map(|_| read_team(&mut reader)).collect::<Result<SortedSet<_>>>()?;
                 Body::SetTeams(SetTeams { peer, teams, cuts: read_cuts(&mut reader)? })
             }
             code::SET_ACL => {
@@ -202,7 +200,7 @@ impl Body {
             code::SET_KEY => {
                 let name = Hash(reader.array()?);
                 let count = reader.count(MAX_SEALED_KEYS, "sealed keys")?;
-                let mut sealed = BTreeMap::new();
+                let mut sealed = SortedMap::new();
                 for _ in 0..count {
                     let peer = PeerId(reader.array()?);
                     sealed.insert(peer, reader.bytes(MAX_SEALED_BYTES, "sealed key")?.to_vec());
@@ -213,7 +211,7 @@ impl Body {
             code::LEAVE => Body::Leave { cuts: read_cuts(&mut reader)? },
             code::ROOT_VOID => {
                 let count = reader.count(MAX_VOIDED, "operations to void")?;
-                let ops = (0..count).map(|_| reader.array().map(Hash)).collect::<Result<BTreeSet<_>>>()?;
+                let ops = (0..count).map(|_| reader.array().map(Hash)).collect::<Result<SortedSet<_>>>()?;
                 Body::RootVoid(RootVoid { ops })
             }
             _ => return Ok(Body::Unknown { code, bytes: bytes.to_vec() }),

@@ -1,11 +1,9 @@
 //! How far logs still count, and what an Admin makes count again.
 
-use std::collections::BTreeMap;
-
 use crate::error::{Error, Result};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::limits::MAX_NAME_BYTES;
-use crate::types::{EntityType, Epoch, Hash, LogId, LogName, PeerId};
+use crate::types::{EntityType, Epoch, Hash, LogId, LogName, PeerId, SortedMap};
 
 /// Logs that one operation may cut: about as many as fit into one.
 pub const MAX_CUTS: usize = 2_048;
@@ -20,7 +18,7 @@ pub struct Cut {
 }
 
 /// Where logs are cut that lose the right to write. One that is not named is cut at 0: nothing of it counts.
-pub type Cuts = BTreeMap<LogName, Cut>;
+pub type Cuts = SortedMap<LogName, Cut>;
 
 /// Commits of one log: what `AcceptRange` accepts, and what `RaiseCut` asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,7 +35,7 @@ pub struct LogRange {
 
 /// Logs ascending; a type or author is written in full where it is named first (behind a zero), then by its number.
 pub(super) fn put_cuts(out: &mut Vec<u8>, cuts: &Cuts) {
-    let (mut types, mut authors): (Vec<&EntityType>, BTreeMap<PeerId, u64>) = (Vec::new(), BTreeMap::new());
+    let (mut types, mut authors): (Vec<&EntityType>, SortedMap<PeerId, u64>) = (Vec::new(), SortedMap::new());
     put_varint(out, cuts.len() as u64);
     for (log, cut) in cuts {
         // Ascending by type: the last one, or a new one.

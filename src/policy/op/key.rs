@@ -1,8 +1,6 @@
 //! `SetKey`: a new vault key for the members that are left.
 
-use std::collections::BTreeMap;
-
-use crate::types::{Hash, PeerId};
+use crate::types::{Hash, PeerId, SortedMap};
 
 /// Members that one operation seals a key to; for more there are several of the same key.
 pub const MAX_SEALED_KEYS: usize = 256;
@@ -16,7 +14,7 @@ pub struct SetKey {
     /// The key's name ([`SetKey::name_of`]): says whether what was unsealed is the key, and which operations are of one.
     pub name: Hash,
     /// To whom it is sealed, at most [`MAX_SEALED_KEYS`]: what `seal` made of it for the purpose [`SetKey::PURPOSE`].
-    pub sealed: BTreeMap<PeerId, Vec<u8>>,
+    pub sealed: SortedMap<PeerId, Vec<u8>>,
 }
 
 impl SetKey {

@@ -1,10 +1,8 @@
 //! Who is a member, as what, under which name.
 
-use std::collections::BTreeSet;
-
 use super::super::roles::SyncRole;
 use super::cuts::Cuts;
-use crate::types::{Hash, PeerId};
+use crate::types::{Hash, PeerId, SortedSet};
 
 /// A grant of membership.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,5 +48,5 @@ pub struct SetName {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RootVoid {
     /// Which; held or not.
-    pub ops: BTreeSet<Hash>,
+    pub ops: SortedSet<Hash>,
 }

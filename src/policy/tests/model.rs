@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::types::{SortedMap, SortedSet};
 
 /// By which right an operation was made: as Admin (the root too), or as another member.
 type Effective = BTreeMap<Hash, SyncRole>;
@@ -177,7 +178,7 @@ impl<'a> Model<'a> {
         latest.into_iter().map(kind).max().unwrap()
     }
 
-    fn teams(&self, of: &PeerId, effective: &Effective) -> BTreeSet<TeamId> {
+    fn teams(&self, of: &PeerId, effective: &Effective) -> SortedSet<TeamId> {
         let removals = self.removals(of, effective);
         let latest = self.latest(self.of(effective, |op| {
             matches!(&op.body, Body::SetTeams(set) if set.peer == *of)
@@ -188,11 +189,11 @@ impl<'a> Model<'a> {
             _ => unreachable!(),
         });
         let first = sets.next().unwrap_or_default();
-        sets.fold(first, |all, these| &all & &these)
+        sets.fold(first, |all, these| all.intersection(&these).cloned().collect())
     }
 
-    fn acls(&self, effective: &Effective) -> BTreeMap<String, Vec<Vec<EntityAcl>>> {
-        let mut acls = BTreeMap::new();
+    fn acls(&self, effective: &Effective) -> SortedMap<String, Vec<Vec<EntityAcl>>> {
+        let mut acls = SortedMap::new();
         for name in ["note", "task"] {
             let mut latest = self.latest(
                 self.of(effective, |op| matches!(&op.body, Body::SetAcl(set) if set.entity_type.as_str() == name)),

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::model::Model;
 use super::*;
+use crate::types::SortedSet;
 
 /// One step of a random history: who, whom, what, how, after which of the operations before.
 type Step = (u8, u8, u8, u8, Vec<prop::sample::Index>);
@@ -22,7 +23,7 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
 
 const ROLES: [SyncRole; 4] = [SyncRole::Admin, SyncRole::Member, SyncRole::Member, SyncRole::ReadOnly];
 
-fn teams(how: u8) -> BTreeSet<TeamId> {
+fn teams(how: u8) -> SortedSet<TeamId> {
     (0..3).filter(|bit| how >> bit & 1 == 1).map(|bit| TeamId(format!("team {bit}"))).collect()
 }
 

@@ -1,6 +1,6 @@
 //! What the leader says, and what of it is sent again.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{RESEND_US, Replica, Shown, Update, text_event};
@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::tabs::draft::is_lasting;
 use crate::tabs::message::{Notice, ToLeader, ToTab};
 use crate::types::limits::MAX_BATCH_SIZE;
-use crate::types::{EntityId, EntityType, FieldOp, Instant, LogId};
+use crate::types::{EntityId, EntityType, FieldOp, Instant, LogId, SortedMap, SortedSet};
 
 impl Replica {
     /// Takes a message that is for this tab or for all.
@@ -113,8 +113,8 @@ impl Replica {
         for log in opened.logs {
             self.logs.intern(log);
         }
-        for (entity_type, kind) in &mut self.kinds {
-            let known: BTreeSet<EntityId> = std::mem::take(&mut kind.entities).into_keys().collect();
+        for (entity_type, kind) in self.kinds.iter_mut() {
+            let known: SortedSet<EntityId> = std::mem::take(&mut kind.entities).into_keys().collect();
             if kind.watched {
                 kind.ready = false;
                 self.out.push(ToLeader::Watch(self.tab, entity_type.clone()));
@@ -139,7 +139,7 @@ impl Replica {
         if !self.learn_logs(0, &states.logs) {
             return self.anew();
         }
-        let forked: BTreeSet<LogIx> = states.forked.into_iter().collect();
+        let forked: SortedSet<LogIx> = states.forked.into_iter().collect();
         for number in (0..self.logs.len() as u32).map(LogIx) {
             if self.logs.is_forked(number) != forked.contains(&number) {
                 self.logs.set_forked(number, forked.contains(&number));
@@ -197,7 +197,7 @@ impl Replica {
             return self.anew();
         }
         let mut covered: HashSet<EntityId> = HashSet::new();
-        let mut touched: BTreeMap<EntityType, (HashSet<EntityId>, Vec<EntityId>)> = BTreeMap::new();
+        let mut touched: SortedMap<EntityType, (HashSet<EntityId>, Vec<EntityId>)> = SortedMap::new();
         for commit in &changed.commits {
             covered.extend(commit.events.iter().map(|event| event.entity));
             let (known, ids) = touched.entry(commit.log.entity_type.clone()).or_default();
@@ -211,7 +211,7 @@ impl Replica {
         }
         for (peer, ids) in &changed.updated {
             // What no commit says was folded again: it is read anew.
-            for (entity_type, kind) in &mut self.kinds {
+            for (entity_type, kind) in self.kinds.iter_mut() {
                 let again: Vec<EntityId> = ids
                     .iter()
                     .filter(|id| !covered.contains(id))

@@ -4,7 +4,7 @@ mod hearing;
 mod reading;
 mod writing;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::answer::{Answer, Ask};
 use super::draft::{Drafts, Failure};
@@ -14,7 +14,7 @@ use crate::crdt::{Edit, EntityState, FieldValue, LogTable, TextChange};
 use crate::engine::TabId;
 use crate::engine::entropy::Entropy;
 use crate::error::{Error, Result};
-use crate::types::{EntityId, EntityType, FieldName, Hlc, LogId, PeerId};
+use crate::types::{EntityId, EntityType, FieldName, Hlc, LogId, PeerId, SortedMap, SortedSet};
 
 /// A message without an answer is sent again after so long.
 const RESEND_US: u64 = 1_000_000;
@@ -106,10 +106,10 @@ impl Shown {
 
 #[derive(Default)]
 struct Kind {
-    entities: BTreeMap<EntityId, Shown>,
+    entities: SortedMap<EntityId, Shown>,
     watched: bool,
     ready: bool,
-    fetching: BTreeSet<EntityId>,
+    fetching: SortedSet<EntityId>,
 }
 
 /// Who waits for what was written before.
@@ -132,13 +132,13 @@ pub struct Replica {
     session: u16,
     hlc: Hlc,
     logs: LogTable,
-    kinds: BTreeMap<EntityType, Kind>,
+    kinds: SortedMap<EntityType, Kind>,
     texts: Texts,
     drafts: Drafts,
     blind: VecDeque<Blind>,
     /// Texts that were typed in an epoch that has ended, as the user saw them.
     retype: Vec<(TextKey, String)>,
-    asks: BTreeMap<u64, Ask>,
+    asks: SortedMap<u64, Ask>,
     settling: Vec<Settling>,
     next_ask: u64,
     sent_at: u64,
@@ -161,12 +161,12 @@ impl Replica {
             session: 0,
             hlc: Hlc::default(),
             logs: LogTable::default(),
-            kinds: BTreeMap::new(),
+            kinds: SortedMap::new(),
             texts: Texts::default(),
             drafts: Drafts::default(),
             blind: VecDeque::new(),
             retype: Vec::new(),
-            asks: BTreeMap::new(),
+            asks: SortedMap::new(),
             settling: Vec::new(),
             next_ask: 0,
             sent_at: 0,

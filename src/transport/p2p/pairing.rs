@@ -1,6 +1,6 @@
 //! Pairing streams: beside the sessions, few, short, and of anybody while this device is in pairing mode.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::task::Context;
 
@@ -10,7 +10,7 @@ use super::link::{Link, Progress};
 use super::links::Opened;
 use crate::engine::LinkId;
 use crate::transport::TransportEvent;
-use crate::types::PeerId;
+use crate::types::{PeerId, SortedMap};
 
 /// Streams at once, both ways; further ones are dropped.
 const MAX_PAIR_LINKS: usize = 16;
@@ -25,13 +25,13 @@ struct Entry<S, C> {
 /// See the module.
 pub(super) struct PairLinks<S, C> {
     next: u64,
-    links: BTreeMap<LinkId, Entry<S, C>>,
+    links: SortedMap<LinkId, Entry<S, C>>,
     events: VecDeque<TransportEvent>,
 }
 
 impl<S, C> Default for PairLinks<S, C> {
     fn default() -> Self {
-        Self { next: FIRST, links: BTreeMap::new(), events: VecDeque::new() }
+        Self { next: FIRST, links: SortedMap::new(), events: VecDeque::new() }
     }
 }
 
@@ -132,4 +132,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Copy + Eq + Hash> PairLinks<S, C> {
 }
 
 /// Who is to be paired with once a connection is there.
-pub(super) type Wanted = std::collections::BTreeSet<PeerId>;
+pub(super) type Wanted = crate::types::SortedSet<PeerId>;

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -586,8 +586,8 @@ impl<D: Discovery> P2pTransport<D> {
 }
 
 impl<D: Discovery> Transport for P2pTransport<D> {
-    async fn next(&mut self) -> TransportEvent {
-        poll_fn(|cx| self.poll_event(cx)).await
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<TransportEvent> {
+        self.poll_event(cx)
     }
 
     fn send(&mut self, link: LinkId, frame: Vec<u8>) {

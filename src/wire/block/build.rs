@@ -1,6 +1,5 @@
 //! Writing a block.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{BODY_LZ4, BODY_STORED, BlockHeader, MAX_BODY_BYTES, MAX_FRAMING_BYTES};
@@ -11,8 +10,8 @@ use crate::types::limits::{
     MAX_SEEN,
 };
 use crate::types::{
-    Commit, EntityId, Event, FieldName, FieldOp, Hash, HybridTimestamp, InFull, LogId, LogName, Signature, VaultId,
-    WriteNames,
+    Commit, EntityId, Event, FieldName, FieldOp, Hash, HybridTimestamp, InFull, LogId, LogName, Signature, SortedMap,
+    VaultId, WriteNames,
 };
 
 /// Bits of a commit's first byte. The heads differ from those of the commit before it (of none: of the first).
@@ -262,14 +261,14 @@ struct Names {
 #[derive(Clone, Debug)]
 struct Dictionary<T> {
     names: Vec<T>,
-    numbers: BTreeMap<T, u32>,
+    numbers: SortedMap<T, u32>,
     /// Encoded bytes of the names.
     bytes: usize,
 }
 
 impl<T> Default for Dictionary<T> {
     fn default() -> Self {
-        Self { names: Vec::new(), numbers: BTreeMap::new(), bytes: 0 }
+        Self { names: Vec::new(), numbers: SortedMap::new(), bytes: 0 }
     }
 }
 

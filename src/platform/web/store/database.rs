@@ -1,7 +1,6 @@
 //! The open database: its object stores, who may write, and what the browser does to it meanwhile.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures::future::{AbortHandle, Abortable, Either, select};
@@ -19,6 +18,7 @@ use crate::error::Result;
 use crate::platform::entropy;
 use crate::platform::web::time::sleep;
 use crate::store::Table;
+use crate::types::SortedMap;
 
 /// The format of the database; a browser refuses to open a newer one.
 const VERSION: u32 = 2;
@@ -162,7 +162,7 @@ impl Why {
 
 thread_local! {
     /// The marks of the databases that were opened in this page's life.
-    static KNOWN: RefCell<BTreeMap<String, [u8; 16]>> = const { RefCell::new(BTreeMap::new()) };
+    static KNOWN: RefCell<SortedMap<String, [u8; 16]>> = const { RefCell::new(SortedMap::new()) };
 }
 
 async fn connect(name: &str) -> std::result::Result<Database, Fault> {
