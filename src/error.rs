@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn codes_survive_the_wire_and_have_unique_names() {
-        let mut names = crate::types::SortedSet::new();
+        let mut names = std::collections::BTreeSet::new();
         for &code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_byte(code.to_byte()), code);
             assert!(names.insert(code.as_str()), "{code} stands twice");
