@@ -106,7 +106,7 @@ impl Pairing {
     }
 
     /// Of which types this device has data of its own: where it joins, the other side sees before it signs it in
-    /// whether it may write them. Only the first [`MAX_BROUGHT`] are named.
+    /// whether it may write them. Only the first 256 are named.
     pub fn set_brings(&mut self, mut types: Vec<EntityType>) {
         types.truncate(MAX_BROUGHT);
         self.brings = types;

@@ -150,7 +150,7 @@ pub enum Inner {
     About(About),
     /// The user has confirmed; from the joining side.
     Accept {
-        /// The types of the data that the device has of its own and takes along into the vault, at most [`MAX_BROUGHT`].
+        /// The types of the data that the device has of its own and takes along into the vault, at most 256.
         brings: Vec<EntityType>,
     },
     /// A part of the invite, from the offering side.
