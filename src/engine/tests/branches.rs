@@ -163,7 +163,7 @@ fn story() -> impl Strategy<Value = Story> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(target_arch = "wasm32") { 8 } else { 96 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn whatever_of_which_branch_is_held_where_all_end_with_the_accepted_one(story in story()) {
