@@ -56,8 +56,8 @@ export function pairingWords(error, { shows = false, isOwn = false, compared = f
       if (shows) return "The link to the other device broke. If it does not appear among your devices, start again.";
       break;
     case "policy_denied":
-      if (compared && shows) return "The other device has notes of its own, and could not bring them along as Read only. Remove it from your devices, then connect it again as Member.";
-      if (compared) return "This device has notes of its own, and could not bring them along as Read only. Let the other one remove it, and connect it again as Member.";
+      if (compared && shows) return "The other device has notes of its own, and could not bring them along as Read only. It was not let in: connect it again as Member.";
+      if (compared) return "This device has notes of its own, and could not bring them along as Read only. Nothing was changed: connect it again as Member.";
       break;
     case "code_expired":
       if (shows) return "Codes were shown for a quarter of an hour, and nobody has typed one. Nothing is shown any more.";
