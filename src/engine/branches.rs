@@ -50,12 +50,13 @@ impl SyncEngine {
         }
     }
 
-    /// Our chain is the accepted one.
-    pub(super) fn stays_on_branch(&mut self, key: LogKey) -> Result<()> {
-        let mut arrived = Arrived::default();
-        self.fork_is_settled(key, &mut arrived);
-        self.finish_arrival(arrived);
-        Ok(())
+    /// Our chain has the accepted commit, so no fork before that counts any more. One behind it does.
+    pub(super) fn stays_on_branch(&mut self, key: LogKey, seq: u64) {
+        if self.logs.get(&key).and_then(|log| log.fork).is_some_and(|fork| fork.seq < seq) {
+            let mut arrived = Arrived::default();
+            self.fork_is_settled(key, &mut arrived);
+            self.finish_arrival(arrived);
+        }
     }
 
     /// Our chain parts from the accepted one, or from the peer's, which may be it.

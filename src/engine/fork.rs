@@ -118,7 +118,7 @@ impl SyncEngine {
             let Ok(commits) = decode_block(block, vault) else { break };
             last = commits.last().map(|commit| commit.header.seq);
             let (mut from, mut before) = (None, Vec::new());
-            let header_first = commits.first().map_or(0, |commit| commit.header.seq);
+            let first = commits.first().map_or(0, |commit| commit.header.seq);
             for commit in commits {
                 let (seq, hash) = (commit.header.seq, commit.hash);
                 if let Some((at, accepted)) = divergence.accepted
@@ -140,13 +140,13 @@ impl SyncEngine {
                     let common = Tip { seq: seq - 1, hash: commit.header.prev };
                     let Ok(suffix) = cut_suffix(block, vault, seq - 1) else { break };
                     divergence.found = Some((common, suffix.into()));
-                    divergence.rows.push(seq);
                     from = Some(seq);
-                } else if from.is_none() && divergence.rows.last().is_none_or(|row| *row < header_first) {
-                    divergence.rows.push(header_first);
                 }
                 divergence.events += commit.events.len() as u64;
                 divergence.ids.extend(commit.events.iter().map(|event| event.entity));
+            }
+            if divergence.found.is_some() {
+                divergence.rows.push(from.unwrap_or(first));
             }
             if from.is_some()
                 && let Some(first) = before.first()
@@ -195,13 +195,15 @@ impl SyncEngine {
 
     fn settle_divergence(&mut self, divergence: Divergence) -> Result<()> {
         let key = divergence.key;
-        if divergence.ours_accepted == Some(true) {
-            return self.stays_on_branch(key);
-        }
-        if let (Some((common, _)), Some((seq, hash))) = (&divergence.found, divergence.accepted)
-            && seq > common.seq
-        {
-            return self.leave_branch(divergence, seq, hash);
+        if let Some((seq, hash)) = divergence.accepted {
+            let parts_before = divergence.found.as_ref().is_some_and(|(common, _)| common.seq < seq);
+            if divergence.ours_accepted == Some(true) && (parts_before || divergence.parts_at.is_some()) {
+                self.stays_on_branch(key, seq);
+                return Ok(());
+            }
+            if parts_before {
+                return self.leave_branch(divergence, seq, hash);
+            }
         }
         let Some((common, ours)) = divergence.found else {
             // This branch is ours; or the chains meet further on, and the peer goes on sending.

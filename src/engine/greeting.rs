@@ -87,6 +87,9 @@ impl SyncEngine {
     /// A device that was away when it was removed hears of it, and nothing beyond.
     fn tell_removal(&mut self, link: LinkId, peer: PeerId, heads: &[crate::types::Hash]) -> Result<()> {
         let ops = self.vault()?.membership.removal_for(&peer, heads);
+        if ops.is_empty() {
+            return Ok(()); // it knows
+        }
         let items: Vec<Item> = ops.into_iter().map(Item::Membership).collect();
         self.strangers.spend(items.len());
         // What does not fit into one frame is too much for one that has no session; it is refused all the same.

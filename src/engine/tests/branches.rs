@@ -114,6 +114,46 @@ fn a_branch_that_comes_after_another_was_accepted_takes_nothing_away() {
 }
 
 #[test]
+fn a_fork_behind_the_accepted_commit_is_one_as_any_other() {
+    let mut admin = Device::new(1, Tuning::default());
+    admin.init(PolicyKind::Personal);
+    let mut author = admitted(&mut admin, 2);
+    let [mut b, mut c, mut d] = [3, 4, 5].map(|seed| admitted(&mut admin, seed));
+    let of_author = author.me;
+    let start = author.disk.clone();
+    author.write("note", id(1), "kept");
+    let accepted = author.disk.clone();
+    hand_over(author, &mut admin, 1);
+    let mut apart = Device::open_by_chance(2, 90, Tuning::default(), start);
+    for number in 2..4 {
+        apart.write("note", id(number), "dropped");
+    }
+    hand_over(apart, &mut b, 2);
+    connect(&mut admin, &mut b, LinkId(10));
+    change(&mut admin, MemberChange::Remove(of_author));
+    change(&mut admin, MemberChange::Accept(of_author));
+    // Two copies of its disk go on from the accepted commit, each in its own way, to devices that have not heard of that.
+    for (number, to) in [(4, &mut c), (5, &mut d)] {
+        let mut copy = Device::open_by_chance(2, 90 + number, Tuning::default(), accepted.clone());
+        for later in 0..number {
+            copy.write("note", id(10 * number + later), "later");
+        }
+        hand_over(copy, to, number);
+    }
+    connect(&mut c, &mut d, LinkId(11));
+    connect(&mut c, &mut admin, LinkId(12));
+    talk(&mut c, &mut d);
+    let forks = |device: &Device| device.engine.logs.values().filter_map(|log| Some(log.fork?.seq)).collect::<Vec<_>>();
+    for device in [&mut admin, &mut c, &mut d] {
+        assert!(shows(device, "note", 1, "kept"));
+        assert_eq!(forks(device), [1], "they part behind it");
+    }
+    assert_eq!([digest(&mut c), digest(&mut d)], [digest(&mut admin), digest(&mut admin)]);
+    let again = Device::open(4, Tuning::default(), c.disk);
+    assert_eq!(forks(&again), [1]);
+}
+
+#[test]
 fn of_branches_that_two_admins_accept_apart_all_end_with_the_same() {
     let Forked { mut admin, others: [mut b, mut c], author } = Forked::new();
     let other = b.me;

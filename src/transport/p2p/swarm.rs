@@ -704,7 +704,6 @@ impl<D: Discovery> fmt::Debug for P2pTransport<D> {
     }
 }
 
-/// An error and what caused it, in one line; a cause that its effect already quotes is left out.
 /// What is said of a number that no relay has named a device for: whether one `refused` to look it up, and whether the
 /// last `answered`.
 fn not_found(refused: bool, answered: bool) -> Result<Option<PeerId>> {
@@ -721,6 +720,7 @@ fn not_found(refused: bool, answered: bool) -> Result<Option<PeerId>> {
     }
 }
 
+/// An error and what caused it, in one line; a cause that its effect already quotes is left out.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
