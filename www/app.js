@@ -8,9 +8,10 @@ import { showDevices } from "./devices.js";
 import { inviteDialog } from "./invite.js";
 import { pairingDialog, takeLink } from "./pairing.js";
 import { showTimeline } from "./timeline.js";
+import { showLeftOut } from "./quarantine.js";
 import { flush } from "./typing.js";
 import { onRights, watchRights } from "./rights.js";
-import { forgetKept, keepRefused, keepUnsaved, restoreUnsaved, watchRefused } from "./unsaved.js";
+import { forgetKept, keepRefused, keepUnsaved, REFUSALS, restoreUnsaved } from "./unsaved.js";
 import { showWelcome } from "./welcome.js";
 import { syncWords, storageWords } from "./words.js";
 
@@ -69,7 +70,7 @@ function showStatus(store) {
 async function showFailures(store) {
   for await (const event of store.events({ history: 16 })) {
     if (event.type !== "syncError" || event.peer !== store.device.id) continue;
-    if (["policy_denied", "not_trusted"].includes(event.error.code)) keepRefused();
+    if (REFUSALS.includes(event.error.code)) keepRefused(store);
     problem(event.error);
   }
 }
@@ -127,7 +128,6 @@ async function start() {
   const { relays, invite } = await settings();
   const store = await open({ name: "notes-board", schema: app, deviceName: deviceName(), relays });
   watchRights(store);
-  watchRefused(store);
   showStatus(store);
   void showFailures(store);
   showBoard(store);
@@ -140,10 +140,11 @@ async function start() {
   keepWhatIsTyped(store, pairing);
   // A page that the browser had put aside comes back with its store closed.
   window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+  await attempt(() => showLeftOut(store));
   await attempt(() => restoreUnsaved(store));
   let before = "write";
   onRights((right) => {
-    if (right !== "write") keepRefused();
+    if (right !== "write") keepRefused(store);
     else if (before !== "write") attempt(() => restoreUnsaved(store), { background: true });
     before = right;
   });

@@ -5,7 +5,7 @@ import { COLOURS } from "./model.js";
 import { $, el, attempt } from "./dom.js";
 import { onRights } from "./rights.js";
 import { bindText, change, drop, flush, grouped } from "./typing.js";
-import { editing, keepRefused, typed } from "./unsaved.js";
+import { editing, handedOver, keepRefused, typed } from "./unsaved.js";
 import { lockedWords } from "./words.js";
 
 /** How long something may be unsaved before that is worth a word. */
@@ -31,7 +31,7 @@ export async function edit(store, id, { fresh = false } = {}) {
     titleLater();
   };
   $("note-text").readOnly = false; // whether it is, is said below
-  const [unbind, sides] = bindText(store, $("note-text"), first.text);
+  const [unbind, sides] = bindText(store, $("note-text"), first.text, (now) => handedOver(store, now));
   stops.push(unbind);
   $("note-text").oninput = typed;
   editing({ id, text: first.text, sides, title: () => $("note-title").value, titles });
@@ -72,7 +72,7 @@ export async function edit(store, id, { fresh = false } = {}) {
   stops.push(watchSaved(store));
   stops.push(onRights((right) => {
     if (right !== "write") {
-      keepRefused();
+      keepRefused(store);
       drop();
       $("note-title").value = title;
       $("note-text").value = first.text.current;

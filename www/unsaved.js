@@ -8,13 +8,15 @@ import { flush, isWaiting, write } from "./typing.js";
 const PREFIX = "notes-board unsaved ";
 
 /** The note that was edited last: `{ id, text, sides(), title(), titles }`. `sides` are the text as it was last handed over
- *  and as it stands in its field, `titles` all that the note had meanwhile. */
+ *  and as it stands in its field, `titles` all that the note had meanwhile. While something is typed that is not saved,
+ *  `mine` is the text with it, and `base` the text without. */
 let edited;
 /** The name under which something is kept now. */
 let kept;
+let leftOut = new Set();
 
-/** How long the store may take to say that it refused something, after that is no longer on its way to the disk. */
-const REFUSED_MS = 500;
+/** How the store says that it takes nothing of this device. */
+export const REFUSALS = ["policy_denied", "not_trusted"];
 /** How long a page that has just been opened waits to hear what this device may do. */
 const ROLE_MS = 2_000;
 
@@ -27,35 +29,37 @@ export function editing(note) {
 export function typed() {
   if (!edited) return;
   const [base, mine] = edited.sides();
-  edited.base = edited.mine === undefined ? base : edited.base;
+  if (edited.mine === undefined) edited.base = base;
   edited.mine = mine;
   edited.typedTitle = edited.title();
+  edited.times = (edited.times ?? 0) + 1;
 }
 
-/** Forgets what was typed as it is saved; the rest is what has to be kept where the store refuses it. */
-export function watchRefused(store) {
-  store.status.subscribe(({ unsaved }) => {
-    const note = edited;
-    if (!note || note.mine === undefined || unsaved > 0) return;
-    const [base, area] = note.sides();
-    if (area === note.mine && base !== area) {
-      note.base = base; // so far it is saved, and the rest waits
-      return;
-    }
-    // Where others' changes came in, or the own ones went, the next moment tells which.
-    const { mine, typedTitle } = note;
-    setTimeout(() => {
-      if (note.isRefused || isWaiting()) return;
-      if (note.mine === mine && note.typedTitle === typedTitle) note.mine = note.typedTitle = undefined;
-    }, area === mine ? 0 : REFUSED_MS);
-  });
+/** The text was handed over to the store, and reads like this with it. Once that is saved, only what was typed later has to
+ *  be kept; where the store refuses it, all of it. */
+export function handedOver(store, text) {
+  const note = edited;
+  if (!note || note.mine === undefined) return;
+  const { times } = note;
+  store.settled().then(() => {
+    if (note.isRefused) return;
+    note.base = text;
+    if (note.times === times) note.mine = note.typedTitle = undefined;
+  }, (error) => REFUSALS.includes(error.code) && keep(note));
 }
 
-/** Keeps what was typed last into the note that is edited, as the store takes nothing of this device any more. */
-export function keepRefused() {
-  if (edited && edited.mine !== undefined && !edited.isRefused) {
-    const { id, base, mine, typedTitle, titles } = edited;
-    edited.isRefused = true;
+/** Keeps what was typed last into the note that is edited, as the store takes nothing of this device any more. What is on
+ *  its way is waited for: it may have come just in time. */
+export async function keepRefused(store) {
+  const note = edited;
+  await store.settled().catch(() => {});
+  keep(note);
+}
+
+function keep(note) {
+  if (note && note.mine !== undefined && !note.isRefused) {
+    const { id, base, mine, typedTitle, titles } = note;
+    note.isRefused = true;
     if (mine !== base || typedTitle !== titles[0]) {
       const record = { id, title: typedTitle, titles, base, mine, isRefused: true };
       try {
@@ -68,11 +72,18 @@ export function keepRefused() {
   showKept();
 }
 
+/** Notes into which this device wrote what does not count: what the store took in the same moment as it refused the rest.
+ *  Until that is put back, or its user lets it be, the rest is kept: it follows on it. */
+export function setLeftOut(ids) {
+  leftOut = new Set(ids);
+  showKept();
+}
+
 /** Says whether something is kept that the notes do not have. */
 function showKept() {
-  const refused = mayWrite() ? [] : keys().filter((key) => key.endsWith(" refused"));
-  $("kept").hidden = refused.length === 0;
-  $("note-kept").hidden = !refused.some((key) => key.includes(edited?.id));
+  const refused = mayWrite() && leftOut.size === 0 ? [] : keys().filter((key) => key.endsWith(" refused"));
+  $("kept").hidden = refused.length === 0 || mayWrite();
+  $("note-kept").hidden = !leftOut.has(edited?.id) && !refused.some((key) => key.includes(edited?.id));
 }
 
 const keys = () => Object.keys(localStorage).filter((name) => name.startsWith(PREFIX) && name !== kept).sort();
@@ -110,6 +121,7 @@ export async function restoreUnsaved(store) {
   const notes = store.collection("note");
   for (const key of keys()) {
     const { id, update, base, mine, title, titles, isRefused } = JSON.parse(localStorage.getItem(key));
+    if (isRefused && leftOut.has(id)) continue;
     let note = await notes.get(id);
     if (!note && isRefused) { // made by this device, and refused with what was typed into it; or deleted meanwhile
       note = notes.create({ title, place: Date.now() });
@@ -125,7 +137,7 @@ export async function restoreUnsaved(store) {
     localStorage.removeItem(key);
     if (isRefused) toast(`What you typed while this device could not write is in “${title || "Untitled"}” now.`);
   }
-  if (edited) edited.isRefused = false;
+  if (edited?.isRefused) edited.isRefused = edited.mine = edited.typedTitle = undefined;
 }
 
 /** Resolves once it is known what this device may do, or there is no vault that says so. */

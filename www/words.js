@@ -84,6 +84,14 @@ export function lockedWords(right) {
   return right === "read" ? "This device may only read, so this note cannot be changed here." : "";
 }
 
+/** What of a device is left out of the notes. */
+export function leftOutWords(name, isOwn, notes) {
+  const where = count(notes.length, "note");
+  if (isOwn) return `What you wrote last in ${where} is not among the notes: this device was not allowed to write any more, and had not heard of that yet. It is kept here.`;
+  const asked = notes.some(({ requested }) => requested) ? " You are asked to take it in." : "";
+  return `“${name}” wrote in ${where} after it lost the right to, and before it heard of that. It is kept, and not among the notes.${asked}`;
+}
+
 /** A role, as a device's line ends (or begins) with it. */
 export function roleWords(role, begins = false) {
   const word = role === "removed" || (begins && role === null) ? "Not in the vault any more" : ROLES[role];

@@ -106,6 +106,27 @@ export function setFromStored(spec: Spec, stored: readonly unknown[] | undefined
   return { value: new Set(items), misfit: items.length < stored.length };
 }
 
+interface Stored {
+  readonly registers: Record<string, unknown>; readonly counters: Record<string, number>;
+  readonly sets: Record<string, readonly unknown[]>; readonly texts: Record<string, string>;
+}
+
+/** The fields of an entity that is no part of a collection, its texts as strings: those of its schema, or where it has
+ *  none all that there are. */
+export function fieldsOf(fields: Schema[string] | undefined, stored: Stored): Record<string, unknown> {
+  const { registers, counters, sets, texts } = stored;
+  if (!fields) return { ...registers, ...counters, ...Object.fromEntries(Object.entries(sets).map(([name, items]) => [name, new Set(items)])), ...texts };
+  return Object.fromEntries(Object.entries(fields).map(([name, field]) => {
+    const spec = specOf(field);
+    switch (spec.kind) {
+      case "text": return [name, texts[name] ?? ""];
+      case "counter": return [name, counters[name] ?? spec.fallback];
+      case "set": return [name, setFromStored(spec, sets[name]).value];
+      case "register": return [name, fromStored(spec, registers[name]).value];
+    }
+  }));
+}
+
 /** Whether two values of a field read the same. */
 export function same(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;

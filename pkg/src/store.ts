@@ -1,5 +1,5 @@
 import type {
-  Abortable, Collection, Device, EntityId, NotSynced, OpenOptions, Pairing, Peer, PeerId, PolicyControl, Schema, Store,
+  Abortable, Collection, Device, EntityId, NotSynced, OpenOptions, Pairing, Peer, PeerId, PolicyControl, Quarantine, Schema, Store,
   SyncEvent, SyncReport, SyncRole, SyncStatus,
 } from "./contract.js";
 import { CollectionOf, typed } from "./collection.js";
@@ -11,6 +11,7 @@ import { asyncDispose, LiveCell } from "./live.js";
 import { load, type Module } from "./load.js";
 import { PairingOf } from "./pairing.js";
 import { checkPolicy, checkRole, PolicyOf } from "./policy.js";
+import { QuarantineOf } from "./quarantine.js";
 import { Relays } from "./relays.js";
 import { sealKey } from "./passphrase.js";
 import { onWake } from "./wake.js";
@@ -23,13 +24,14 @@ const ASK_RELAYS_MS = 15_000;
 const NO_STATUS: SyncStatus = Object.freeze({
   state: "offline", unsaved: 0, unsent: 0, lastSync: null,
   storage: Object.freeze({ used: 0, quota: 0, persistent: false }),
-  tab: "follower", role: null, clockOffset: null, misfits: 0,
+  tab: "follower", role: null, clockOffset: null, misfits: 0, quarantined: 0,
 });
 
 export class StoreOf<S extends Schema> implements Store<S>, Listener {
   readonly device: Device;
   readonly #pairing: PairingOf;
   readonly #policy: PolicyOf;
+  readonly #quarantine: QuarantineOf;
   readonly cloud: Store<S>["cloud"];
   readonly #engine: Engine;
   readonly #module: Module;
@@ -58,6 +60,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
     this.#peers = new LiveCell<readonly Peer[]>(engine.life, Object.freeze([]), look);
     this.#pairing = new PairingOf({ engine, module, peer: id => this.#peer(id), trusted: () => this.#keep() });
     this.#policy = new PolicyOf(engine, options.policy, role => this.#status.set(this.#with({ role })));
+    this.#quarantine = new QuarantineOf(engine, options.schema);
     this.cloud = Object.freeze({
       connect: async () => { throw unsupported("cloud storage"); },
       setToken: () => { throw unsupported("cloud storage"); },
@@ -77,6 +80,10 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
 
   get policy(): PolicyControl {
     return this.#policy;
+  }
+
+  get quarantine(): Quarantine {
+    return this.#quarantine;
   }
 
   get peers(): LiveCell<readonly Peer[]> {
@@ -315,7 +322,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
           state, unsaved: Math.max(this.#engine.core.unsaved(), status.unsaved),
           unsent: status.unsent + this.#engine.core.unsaved(),
           lastSync: status.lastSync == null ? null : new Date(status.lastSync),
-          clockOffset: status.clockOffset ?? null, storage,
+          clockOffset: status.clockOffset ?? null, quarantined: status.quarantined, storage,
         }));
         this.#tellPeers(peers);
       }

@@ -6,11 +6,11 @@ use serde::de::DeserializeOwned;
 use tsify::Tsify;
 use wasm_bindgen::{JsCast, JsValue};
 
-use super::convert::{get, ids_to_js, object, to_error};
+use super::convert::{get, ids_to_js, object, set, to_error, value_to_js};
 use crate::error::{Error, ErrorCode, Result};
 use crate::pairing::SyncCode;
-use crate::tabs::{Answer, Ask, AskChange, AskLevel, Notice, Update};
-use crate::types::{EntityId, PeerId};
+use crate::tabs::{Answer, Ask, AskChange, AskLevel, Notice, QuarantinedInfo, Update};
+use crate::types::{EntityId, PeerId, Value};
 
 /// A question by its name.
 pub fn ask_from_js(name: &str, argument: &JsValue) -> Result<Ask> {
@@ -58,6 +58,8 @@ pub fn ask_from_js(name: &str, argument: &JsValue) -> Result<Ask> {
         "pairCancel" => Ask::PairCancel,
         "pairUnlock" => Ask::PairUnlock,
         "policy" => Ask::Policy,
+        "quarantine" => Ask::Quarantine,
+        "writeAgain" => Ask::WriteAgain,
         "audit" => Ask::Audit(if given { from_js(name, argument)? } else { 0 }),
         "change" => {
             let change: AskChange = from_js(name, argument)?;
@@ -103,7 +105,31 @@ fn answer_to_js(answer: &Answer) -> JsValue {
         Answer::PairState(state) => to_js(state),
         Answer::Policy(policy) => to_js(policy),
         Answer::Audit(entries) => list_to_js(entries),
+        Answer::Quarantine(told) => told.iter().map(quarantined_to_js).collect::<Array>().into(),
     }
+}
+
+/// An entity as [`seen_to_js`](super::convert::seen_to_js) has it, with its texts, and whose it is.
+fn quarantined_to_js(told: &QuarantinedInfo) -> JsValue {
+    let kinds = [0; 5].map(|_| JsValue::from(js_sys::Object::new()));
+    for (name, kind, value) in &told.fields {
+        if let (Some(fields), Ok(value)) = (kinds.get(usize::from(*kind)), Value::from_bytes(value)) {
+            set(fields, name, &value_to_js(&value));
+        }
+    }
+    let [registers, counters, sets, texts, _] = kinds;
+    object([
+        ("type", told.entity_type.as_str().into()),
+        ("id", EntityId(told.id).to_string().into()),
+        ("by", told.by.as_str().into()),
+        ("commits", told.commits.into()),
+        ("requested", told.requested.into()),
+        ("deleted", told.deleted.into()),
+        ("registers", registers),
+        ("counters", counters),
+        ("sets", sets),
+        ("texts", texts),
+    ])
 }
 
 fn result_to_js(number: u64, result: &Result<JsValue>) -> JsValue {

@@ -306,6 +306,29 @@ impl EntityState {
         seen
     }
 
+    /// The same of its events before this place.
+    pub fn named_before(&self, at: &EventAt, logs: &LogTable) -> Seen {
+        let Some(known) = self.logs.get(at.log) else { return Seen::new() };
+        let before = match at.index.checked_sub(1) {
+            Some(index) => Pos { seq: at.seq, index },
+            None => Pos { seq: at.seq.saturating_sub(1), index: u32::MAX },
+        };
+        let upto = known.last.min(before);
+        let mut seen: Seen = known.clock_at(upto).filter_map(|(other, seq)| Some((*logs.id(other)?, seq))).collect();
+        seen.extend(logs.id(at.log).filter(|_| upto.seq > 0).map(|id| (*id, upto.seq)));
+        seen.sort_unstable();
+        seen
+    }
+
+    /// Has the texts of an event be read that was applied as void, for the view of its author.
+    pub fn let_texts_count(&mut self, at: &EventAt) {
+        for field in &mut self.fields {
+            if let FieldState::Text(updates) = &mut field.state {
+                updates.let_count(at.log, at.pos());
+            }
+        }
+    }
+
     /// Bytes in memory, roughly.
     pub fn memory_bytes(&self) -> usize {
         let fields = self.fields.iter().map(|field| match &field.state {

@@ -64,6 +64,16 @@ impl Updates {
         put_bytes(packed, update.bytes);
     }
 
+    /// Has the updates of an event count that were kept as void.
+    pub fn let_count(&mut self, log: LogIx, pos: Pos) {
+        let mut now = Self::default();
+        for update in self.iter() {
+            let counts = update.counts || (update.log, update.pos) == (log, pos);
+            now.push(Update { counts, ..update });
+        }
+        *self = now;
+    }
+
     /// All updates: by log, then in their order.
     pub fn iter(&self) -> impl Iterator<Item = Update<'_>> {
         self.0.iter().flat_map(|run| {

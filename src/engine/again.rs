@@ -1,13 +1,14 @@
-//! Making commits again, in the device's new epoch: those of branches that count no more, and those behind a hole in
-//! its own log. Each copy names the commit that it stands for, and counts only while that one does not.
+//! Making commits again, in the device's new epoch: those of branches that count no more, those behind a hole in its own
+//! log, and those beyond a cut where the user wants that. Each copy names the commit that it stands for, and counts only while that one does not.
 
 use super::SyncEngine;
-use super::io::SyncEvent;
+use super::io::{Reply, SyncEvent};
 use super::layout::{self, LogKey, TypeIx};
 use super::local::Draft;
 use super::remote::Arrived;
-use crate::crdt::{Edit, EntityState, EventAt, FieldValue, LogTable, text_client_id, typed_in};
+use crate::crdt::{Changed, Edit, EntityState, EventAt, FieldValue, LogTable, text_client_id, typed_in};
 use crate::error::{Error, Result};
+use crate::policy::Refusal;
 use crate::store::{Table, WriteBatch};
 use crate::types::codec::{Reader, put_bytes, put_varint};
 use crate::types::{
@@ -86,6 +87,7 @@ impl SyncEngine {
         arrived.batch.delete(Table::Meta, layout::meta::REMAKE);
         let count = commits.len() as u64;
         let mut again = Again::default();
+        arrived.landed.replies.extend(std::mem::take(&mut self.rewrites).into_iter().map(|call| (call, Reply::Done)));
         for (key, commit) in commits {
             if let Err(error) = self.make_one_again(key, commit, &mut again, &mut arrived) {
                 let me = self.me;
@@ -97,11 +99,12 @@ impl SyncEngine {
         self.finish_arrival(arrived);
     }
 
-    /// What this device's copies stand for, by type; those beyond a fork are to be made again themselves.
+    /// What this device's copies stand for, by type; those beyond a fork or a cut are to be made again themselves.
     fn made_again(&self) -> SortedSet<(TypeIx, StandsFor)> {
         let own = self.logs.values().filter(|log| log.name.id.author == self.me);
         own.flat_map(|log| {
-            let copies = log.copies.iter().filter(|copy| !log.beyond_fork(copy.seq));
+            let lost = move |seq| log.beyond_fork(seq) || log.validity.refusal(seq) == Some(Refusal::BeyondCut);
+            let copies = log.copies.iter().filter(move |copy| !lost(copy.seq));
             copies.map(|copy| (log.key.ty, copy.of))
         })
         .collect()
@@ -127,10 +130,12 @@ impl SyncEngine {
             let before = again.states.remove(&(branch, event.entity)).unwrap_or_else(|| state.clone());
             let mut after = before.clone();
             let place = EventAt { log: old.ix, seq: commit.header.seq, index, commit: commit.hash.short(), ..at };
-            after.apply(event, &place, &mut self.ids);
+            if after.apply(event, &place, &mut self.ids) == Changed::Nothing {
+                after.let_texts_count(&place); // beyond a cut it is held, and void
+            }
             let mut seen = event.seen.clone();
             if state.last_seq(key.ix) == 0 {
-                merge_seen(&mut seen, before.named_by(old.ix, &self.ids));
+                merge_seen(&mut seen, before.named_before(&place, &self.ids));
             }
             seen.retain(|(log, _)| *log != name.id);
             let mut ops = Vec::with_capacity(event.ops.len());
@@ -188,7 +193,7 @@ impl SyncEngine {
 }
 
 /// The commit that a copy of this one names: itself, or what it is a copy of.
-fn stands_for(commit: &Commit) -> StandsFor {
+pub(super) fn stands_for(commit: &Commit) -> StandsFor {
     let header = &commit.header;
     header.stands_for.unwrap_or(StandsFor { epoch: header.log.id.epoch, seq: header.seq, hash: commit.hash })
 }

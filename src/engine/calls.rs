@@ -7,9 +7,10 @@ use super::backup::Backup;
 use super::entities::Key;
 use super::io::{Call, CallId, Input, Level, LinkId, Output, RecoveryKey, Reply, Status, TypeStatus};
 use super::layout::{LogKey, TypeIx};
-use super::listing::{Listing, Purpose};
+use super::listing::{self, Listing};
 use super::local::PageKey;
 use super::sessions::Session;
+use super::withheld::{Purpose, Withheld};
 use crate::crdt::EntityView;
 use crate::error::{Error, ErrorCode};
 use crate::policy::AuditPage;
@@ -33,6 +34,8 @@ pub enum Asked {
     Backup(Backup),
     /// A part of the audit log.
     Audit(Box<AuditPage>),
+    /// What lies beyond cuts.
+    Withheld(Box<Withheld>),
 }
 
 /// What was found, in the form that is asked for.
@@ -104,7 +107,7 @@ impl SyncEngine {
             Call::States { entity_type, after, limit } => {
                 let types = self.types_named(Some(entity_type.clone()));
                 let after = after.map(|last| (entity_type, last));
-                let listing = Listing::new(self, types, after, limit, Purpose::States(Vec::new()));
+                let listing = Listing::new(self, types, after, limit, listing::Purpose::States(Vec::new()));
                 self.asked.insert(id, Asked::List(listing));
                 self.resume_call(id);
                 Ok(())
@@ -150,7 +153,7 @@ impl SyncEngine {
                     Err(Error::invalid("a list has a limit of 1 to 10,000 entities"))
                 } else {
                     let types = self.types_named(entity_type);
-                    let listing = Listing::new(self, types, after, limit, Purpose::Views);
+                    let listing = Listing::new(self, types, after, limit, listing::Purpose::Views);
                     self.asked.insert(id, Asked::List(listing));
                     self.resume_call(id);
                     Ok(())
@@ -158,7 +161,7 @@ impl SyncEngine {
             }
             Call::Digest => {
                 let types = self.types_named(None);
-                let listing = Listing::new(self, types, None, usize::MAX, Purpose::digest());
+                let listing = Listing::new(self, types, None, usize::MAX, listing::Purpose::digest());
                 self.asked.insert(id, Asked::List(listing));
                 self.resume_call(id);
                 Ok(())
@@ -169,6 +172,13 @@ impl SyncEngine {
                 self.history_step(id);
                 Ok(())
             }
+            call @ (Call::Quarantine | Call::WriteAgain) if !self.writes.is_empty() => {
+                // It reads what is on disk.
+                self.held_calls.push((id, call));
+                Ok(())
+            }
+            Call::Quarantine => self.withheld(id, Purpose::Show),
+            Call::WriteAgain => self.withheld(id, Purpose::WriteAgain),
             Call::Status => {
                 let status = Box::new(self.status());
                 self.out.push(Output::Reply(id, Ok(Reply::Status(status))));
@@ -261,7 +271,7 @@ impl SyncEngine {
         let ready = |asked: &Asked| match asked {
             Asked::Get { waits, .. } => !self.are_read(waits),
             Asked::List(listing) => !self.are_read(&listing.waits),
-            Asked::History { .. } | Asked::Backup(_) | Asked::Audit(_) => false,
+            Asked::History { .. } | Asked::Backup(_) | Asked::Audit(_) | Asked::Withheld(_) => false,
         };
         let waiting: Vec<CallId> = self.asked.iter().filter(|(_, asked)| ready(asked)).map(|(id, _)| *id).collect();
         for id in waiting {
@@ -326,6 +336,7 @@ impl SyncEngine {
             Some(Asked::Backup(backup)) => self.backup_rows(call, backup, rows),
             Some(Asked::Audit(page)) => self.audit_rows(call, page, rows),
             Some(Asked::List(listing)) => self.list_rows(call, listing, rows),
+            Some(Asked::Withheld(withheld)) => self.withheld_rows(call, *withheld, rows),
             Some(other) => {
                 self.asked.insert(call, other);
             }

@@ -47,6 +47,7 @@ mod tabs;
 mod texts;
 mod validity;
 mod vault;
+mod withheld;
 
 #[cfg(test)]
 mod tests;
@@ -222,6 +223,8 @@ pub struct SyncEngine {
     /// Blocks of own branches whose commits are to be made again.
     again: Vec<(LogKey, Vec<u8>)>,
     again_unnamed: Vec<(LogName, Vec<u8>)>,
+    /// Calls for which some of them are.
+    rewrites: Vec<CallId>,
     /// A checkpoint is on its way to the disk: its pages cannot be read yet.
     checkpointing: bool,
     wake_at: u64,
@@ -299,6 +302,7 @@ impl SyncEngine {
             damaged: SortedMap::new(),
             again: Vec::new(),
             again_unnamed: Vec::new(),
+            rewrites: Vec::new(),
             checkpointing: false,
             wake_at: 0,
             entropy,

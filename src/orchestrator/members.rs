@@ -3,7 +3,7 @@
 use super::handle::{OrchestratorHandle, unexpected};
 #[cfg(doc)]
 use crate::engine::SyncEvent;
-use crate::engine::{Call, MemberChange, Members, RecoveryKey, Reply};
+use crate::engine::{Call, MemberChange, Members, Quarantined, RecoveryKey, Reply};
 use crate::error::Result;
 use crate::policy::{AuditCheck, AuditFault, AuditPage, EntityAcl, PolicyKind, SyncRole, TeamId, parse_recovery_words};
 use crate::types::{EntityType, Hash, PeerId, SortedSet};
@@ -63,6 +63,24 @@ impl OrchestratorHandle {
     /// Accepts them: they count again.
     pub async fn accept(&self, peer: PeerId) -> Result<()> {
         self.change(MemberChange::Accept(peer)).await
+    }
+
+    /// What lies beyond the cuts of removals and demotions and was not written again, as its authors saw it: at most 1,000
+    /// entities. Of logs with two branches it tells nothing.
+    pub async fn quarantine(&self) -> Result<Vec<Quarantined>> {
+        match self.call(Call::Quarantine).await? {
+            Reply::Quarantine(told) => Ok(told),
+            reply => unexpected(reply),
+        }
+    }
+
+    /// Writes again what of that is this device's own, of the types that it may write. It counts once, also where an Admin
+    /// accepts the first writing. Fails with `not_found` where there is nothing.
+    pub async fn write_again(&self) -> Result<()> {
+        match self.call(Call::WriteAgain).await? {
+            Reply::Done => Ok(()),
+            reply => unexpected(reply),
+        }
     }
 
     /// Makes this device an Admin by the vault's 24 recovery words. It must hold the vault: as a member, a former one, or

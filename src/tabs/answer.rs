@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::trust::{AskChange, AuditInfo, CodeInfo, PairPeerInfo, PairStateInfo, PolicyInfo};
+use super::trust::{AskChange, AuditInfo, CodeInfo, PairPeerInfo, PairStateInfo, PolicyInfo, QuarantinedInfo};
 use crate::engine::{Call, Change, Level, NotSynced, Offer, PeerStatus, Reply, Status};
 use crate::error::{Error, ErrorCode, Result};
 use crate::policy::{AuditRecord, recovery_words};
@@ -67,6 +67,10 @@ pub enum Ask {
     Policy,
     /// Change that.
     Change(AskChange),
+    /// What lies beyond cuts.
+    Quarantine,
+    /// Write this device's own part of it again.
+    WriteAgain,
     /// Entries of the audit log after the one of this number.
     Audit(u64),
 }
@@ -124,6 +128,8 @@ pub enum Answer {
     Policy(PolicyInfo),
     /// Entries of the audit log, at most 1,000.
     Audit(Vec<AuditInfo>),
+    /// What lies beyond cuts.
+    Quarantine(Vec<QuarantinedInfo>),
 }
 
 /// Entries of the audit log in one answer.
@@ -159,6 +165,8 @@ pub struct StatusInfo {
     pub clock_offset: Option<f64>,
     /// Whether there is a vault.
     pub vault: Option<String>,
+    /// Commits that are held and do not count.
+    pub quarantined: u32,
 }
 
 /// A device.
@@ -269,6 +277,8 @@ impl Ask {
             Ask::PairUnlock => Call::PairUnlock,
             Ask::Policy => Call::Members,
             Ask::Audit(after) => Call::Audit { after, limit: AUDIT_PAGE },
+            Ask::Quarantine => Call::Quarantine,
+            Ask::WriteAgain => Call::WriteAgain,
             Ask::Change(change) => Call::Change(change.into_change()?),
         };
         Ok(Asked::Call(Box::new(call)))
@@ -304,6 +314,7 @@ impl Answer {
                 Answer::Audit(page.records.into_iter().map(read).collect::<Result<_>>()?)
             }
             Reply::Members(members) => Answer::Policy((*members).into()),
+            Reply::Quarantine(told) => Answer::Quarantine(told.into_iter().map(QuarantinedInfo::from).collect()),
             // No tab asks for these.
             Reply::Written(_) | Reply::Entities(_) | Reply::Tab(_) | Reply::TabSaved(_) | Reply::States(_) => {
                 return Err(Error::new(ErrorCode::Unsupported, "the engine answered with another kind of reply"));
@@ -328,6 +339,7 @@ impl From<Status> for StatusInfo {
             last_sync: status.last_sync.map(|at| at as f64),
             clock_offset: status.clock_offset.map(|offset| offset as f64),
             vault: status.vault.map(|vault| vault.to_string()),
+            quarantined: count(status.quarantined),
         }
     }
 }

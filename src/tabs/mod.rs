@@ -26,4 +26,6 @@ pub use election::{Election, ElectionInput, ElectionOutput, HANDOVER_US, Wish};
 pub use hub::{Hub, HubInput, HubOutput};
 pub use message::{Notice, ToLeader, ToTab};
 pub use replica::{Looked, Replica, Seen, TextEvent, Update};
-pub use trust::{AclInfo, AskChange, AuditInfo, CodeInfo, MemberInfo, PairPeerInfo, PairStateInfo, PolicyInfo};
+pub use trust::{
+    AclInfo, AskChange, AuditInfo, CodeInfo, MemberInfo, PairPeerInfo, PairStateInfo, PolicyInfo, QuarantinedInfo,
+};

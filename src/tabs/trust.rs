@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::answer::AskRole;
-use crate::engine::{MemberChange, Members, PairingState};
+use crate::crdt::FieldValue;
+use crate::engine::{MemberChange, Members, PairingState, Quarantined};
 use crate::error::Result;
 use crate::pairing::{PairingPeer, ShownCode};
 use crate::policy::{AuditEntry, EntityAcl, Member, PolicyKind, SyncRole, TeamId};
-use crate::types::{EntityType, PeerId};
+use crate::types::{EntityType, PeerId, Value};
 
 /// A change of who is in the vault or may do what.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -40,6 +41,16 @@ pub enum AskChange {
         entity_type: String,
         /// A union of entries.
         entries: Vec<AclInfo>,
+    },
+    /// Accept what a device wrote beyond its cut.
+    Accept {
+        /// Which.
+        peer: String,
+    },
+    /// Ask the Admins to.
+    AskToAccept {
+        /// Which.
+        peer: String,
     },
     /// Follow other rules.
     Policy {
@@ -153,6 +164,49 @@ pub struct AuditInfo {
     pub count: f64,
 }
 
+/// An entity with what one author wrote into it beyond a cut.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct QuarantinedInfo {
+    /// Its type.
+    pub entity_type: String,
+    /// Its id.
+    pub id: [u8; 16],
+    /// The author's peer id.
+    pub by: String,
+    /// How many commits.
+    pub commits: u32,
+    /// Whether an Admin was asked to accept what this author wrote into this type.
+    pub requested: bool,
+    /// Whether its author saw it deleted.
+    pub deleted: bool,
+    /// Its fields as its author saw them: name, kind, and the bytes of a [`Value`]. A set is a list, a text has no marks.
+    pub fields: Vec<(String, u8, Vec<u8>)>,
+}
+
+impl From<Quarantined> for QuarantinedInfo {
+    fn from(told: Quarantined) -> Self {
+        let plain = |value: &FieldValue| match value {
+            FieldValue::Register(value) => value.clone(),
+            FieldValue::Counter(sum) => Value::Int(*sum),
+            FieldValue::Set(items) => Value::List(items.iter().cloned().collect()),
+            FieldValue::Text(text, _) => Value::Text(text.clone()),
+            FieldValue::Opaque(_) => Value::Null,
+        };
+        let fields = told.entity.fields.iter().flat_map(|(name, values)| {
+            values.iter().map(move |value| (name.to_string(), value.kind() as u8, plain(value).to_bytes()))
+        });
+        Self {
+            entity_type: told.entity.entity_type.to_string(),
+            id: told.entity.id.0,
+            by: told.by.to_string(),
+            commits: u32::try_from(told.commits).unwrap_or(u32::MAX),
+            requested: told.requested,
+            deleted: told.entity.deleted,
+            fields: fields.collect(),
+        }
+    }
+}
+
 impl From<AuditEntry> for AuditInfo {
     fn from(entry: AuditEntry) -> Self {
         let subject = entry.subject;
@@ -182,6 +236,8 @@ impl AskChange {
                 entity_type: EntityType::new(&entity_type)?,
                 entries: entries.into_iter().map(EntityAcl::from).collect(),
             },
+            AskChange::Accept { peer } => MemberChange::Accept(peer.parse()?),
+            AskChange::AskToAccept { peer } => MemberChange::AskToAccept(peer.parse()?),
             AskChange::Policy { enterprise: true } => MemberChange::Policy(PolicyKind::Enterprise),
             AskChange::Policy { enterprise: false } => MemberChange::Policy(PolicyKind::Personal),
         })

@@ -183,6 +183,12 @@ pub enum Command {
         #[arg(long)]
         ask: bool,
     },
+    /// Show what devices wrote after they lost the right to, before they knew: it is kept, and does not count.
+    Quarantine {
+        /// Write this device's own part of it again; it may write by now.
+        #[arg(long)]
+        write_again: bool,
+    },
     /// Make this device an Admin by the vault's 24 recovery words, when no Admin device is left.
     Recover {
         /// Read the words from this file; else from standard input.

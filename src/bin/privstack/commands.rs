@@ -128,6 +128,8 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Accept { peer, ask } => {
             session.quiet(json!({ "cmd": "accept", "peer": peer.to_string(), "ask": ask }))
         }
+        Command::Quarantine { write_again: true } => session.quiet(json!({ "cmd": "write_again" })),
+        Command::Quarantine { .. } => session.show(json!({ "cmd": "quarantine" }), show::quarantine),
         Command::Recover { recovery_file } => {
             let words = members::recovery_words(recovery_file.as_deref())?;
             session.show(json!({ "cmd": "recover", "recovery_words": words.as_str() }), |_| {

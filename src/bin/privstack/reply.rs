@@ -1,7 +1,7 @@
 //! Answers, events and errors as JSON: what `--json` prints, and what the JSON lines carry.
 
 use privstack_sync::crdt::{EntityView, FieldValue, Mark};
-use privstack_sync::engine::{Change, NotSynced, PeerStatus, Reply, Status, SyncEvent};
+use privstack_sync::engine::{Change, NotSynced, PeerStatus, Quarantined, Reply, Status, SyncEvent};
 use privstack_sync::error::{Error, ErrorCode};
 use privstack_sync::pairing::{PairingPeer, ShownCode};
 use privstack_sync::policy::SyncRole;
@@ -36,6 +36,9 @@ pub fn reply_to_json(reply: &Reply) -> Json {
         Reply::Members(members) => crate::members::to_json(members),
         Reply::Peers(peers) => json!({ "peers": peers.iter().map(peer_to_json).collect::<Vec<_>>() }),
         Reply::NotSynced(reasons) => json!({ "reasons": reasons.iter().map(reason_to_json).collect::<Vec<_>>() }),
+        Reply::Quarantine(told) => {
+            json!({ "quarantine": told.iter().map(quarantined_to_json).collect::<Vec<_>>() })
+        }
         Reply::Digest(hash) => json!({ "digest": hash.to_string() }),
         Reply::Synced { sent, received } => json!({ "sent": sent, "received": received }),
         Reply::Backup { items, next } => json!({
@@ -192,6 +195,13 @@ fn reason_to_json(reason: &NotSynced) -> Json {
         "reason": reason.reason.as_str(),
         "commits": reason.commits,
         "message": reason.message,
+    })
+}
+
+fn quarantined_to_json(told: &Quarantined) -> Json {
+    json!({
+        "by": told.by.to_string(), "commits": told.commits, "requested": told.requested,
+        "entity": view_to_json(&told.entity),
     })
 }
 

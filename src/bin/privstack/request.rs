@@ -94,6 +94,8 @@ enum Request {
     Audit { after: Option<u64>, limit: Option<usize> },
     AuditVerify {},
     Accept { peer: Text<PeerId>, ask: Option<bool> },
+    Quarantine {},
+    WriteAgain {},
     Recover { recovery_words: String },
     Put { r#type: EntityType, entity: Option<Text<EntityId>>, ops: Option<Vec<Json>>, changes: Option<Vec<Change>> },
     Get { entity: Option<Text<EntityId>>, entities: Option<Vec<Text<EntityId>>>, r#type: Option<EntityType> },
@@ -196,6 +198,8 @@ pub fn perform(engine: &dyn Engine, request: Map<String, Json>) -> Result<Json> 
         Request::AuditVerify {} => return audit::verify(engine),
         Request::Leave {} => Call::Change(MemberChange::Leave),
         Request::Accept { peer, ask } => members::accept(peer.0, ask.unwrap_or_default()),
+        Request::Quarantine {} => Call::Quarantine,
+        Request::WriteAgain {} => Call::WriteAgain,
         Request::Recover { recovery_words } => members::recover(&Zeroizing::new(recovery_words))?,
         Request::Put { r#type, entity, ops, changes } => Call::Write {
             entity_type: r#type,

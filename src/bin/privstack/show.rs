@@ -114,6 +114,19 @@ pub fn reasons(answer: &Json) -> Result<()> {
     list(answer, "reasons").iter().try_for_each(|reason| line(&reason_line(reason)))
 }
 
+/// What lies beyond cuts.
+pub fn quarantine(answer: &Json) -> Result<()> {
+    if list(answer, "quarantine").is_empty() {
+        return line("nothing lies beyond a cut");
+    }
+    for told in list(answer, "quarantine") {
+        let asked = if told.get("requested").and_then(Json::as_bool) == Some(true) { ", asked to accept" } else { "" };
+        line(&format!("by {}, {} commits{asked}:", text(told, "by"), number(told, "commits")))?;
+        told.get("entity").map_or(Ok(()), entity)?;
+    }
+    Ok(())
+}
+
 /// One reason on a line.
 pub fn reason_line(reason: &Json) -> String {
     let subject = [text(reason, "type"), text(reason, "entity")].map(clean).join(" ");

@@ -48,6 +48,8 @@ pub enum Reply {
     Peers(Vec<PeerStatus>),
     /// Reasons.
     NotSynced(Vec<NotSynced>),
+    /// What lies beyond cuts and was not written again, at most 1,000 entities.
+    Quarantine(Vec<Quarantined>),
     /// A hash.
     Digest(Hash),
     /// What a sync moved, in events.
@@ -235,6 +237,19 @@ impl Reason {
             Reason::Paused => "paused",
         }
     }
+}
+
+/// An entity with what one author wrote into it beyond a cut.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quarantined {
+    /// The author.
+    pub by: PeerId,
+    /// How many commits that do not count.
+    pub commits: u64,
+    /// Whether a member has asked the Admins to accept what this author wrote into this type.
+    pub requested: bool,
+    /// The entity as it would be if they did.
+    pub entity: EntityView,
 }
 
 /// One thing that is not in sync.

@@ -239,6 +239,13 @@ pub enum Call {
     Peers,
     /// Why something is not in sync: of one entity, or of everything.
     Explain(Option<EntityId>),
+    /// What lies beyond the cuts of removals and demotions, as its authors saw it; answers [`Reply::Quarantine`]. Of logs
+    /// with two branches it tells nothing.
+    Quarantine,
+    /// Write again what of that is this device's own, of the types that it may write: in a new epoch, so that it counts
+    /// once also where an Admin accepts the first writing. Fails with `not_found` where there is nothing, with
+    /// `policy_denied` or `not_trusted` where this device may not write it.
+    WriteAgain,
     /// One hash of the whole visible state.
     Digest,
     /// Keep a link to this peer wanted; it grants nothing.

@@ -10,6 +10,7 @@ mod refusing;
 mod revoking;
 mod scenarios;
 mod taken_back;
+mod withheld;
 mod writing;
 
 use std::collections::{BTreeMap, VecDeque};

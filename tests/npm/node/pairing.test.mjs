@@ -230,6 +230,77 @@ for (const policy of [undefined, { kind: "enterprise", acls: [{ entityType: "not
   });
 }
 
+test("what a device wrote before it heard that it may no longer: shown, asked for, written again, accepted", async test => {
+  const peers = await apart(test, 2);
+  const [host, guest] = peers.stores;
+  const notes = guest.collection("note");
+  const { id } = host.collection("note").create({ title: "shared", tags: ["one"] });
+  await pair(host, guest);
+  await peers.converged();
+  assert.deepEqual(await guest.quarantine.list(), []);
+  const member = () => host.peers.current.find(peer => peer.id === guest.device.id);
+  /** Writes while it is away, and hears of its new role when it is back. */
+  const meanwhile = async write => {
+    guest.pause();
+    await until(guest.status, ({ state }) => state === "paused");
+    await member().setRole("readOnly");
+    write();
+    await guest.settled();
+    guest.resume();
+    await until(guest.status, ({ role, quarantined }) => role === "readOnly" && quarantined > 0);
+    await until(host.status, ({ quarantined }) => quarantined > 0);
+  };
+  const back = async () => {
+    await member().setRole("member");
+    await until(guest.status, ({ role }) => role === "member");
+  };
+
+  await meanwhile(() => {
+    const text = notes.one(id).current?.body;
+    assert.ok(text, "it is shown");
+    text.insert(0, "letters");
+    notes.update(id, { due: new Date(5), blob: Uint8Array.of(7) });
+    notes.insert(id, "tags", "two");
+    notes.increment(id, "likes", 3);
+    notes.create({ title: "new" });
+  });
+  await until(notes.one(id), note => note?.likes === 0, "it does not count");
+  for (const store of [host, guest]) {
+    const told = await store.quarantine.list();
+    assert.equal(told.length, 2);
+    const held = told.find(one => one.id === id);
+    assert.deepEqual([held.type, held.by, held.requested, held.deleted], ["note", guest.device.id, false, false]);
+    const { title, body, due, blob, tags, likes, extra, done } = held.fields;
+    assert.deepEqual({ title, body, due, blob, tags, likes, extra, done },
+      { title: "shared", body: "letters", due: new Date(5), blob: Uint8Array.of(7), tags: new Set(["one", "two"]), likes: 3, extra: undefined, done: false });
+  }
+  assert.equal((await thrown(() => guest.quarantine.accept(guest.device.id))).code, "policy_denied");
+  assert.equal((await thrown(() => guest.quarantine.writeAgain())).code, "policy_denied");
+  assert.equal((await thrown(() => host.quarantine.writeAgain())).code, "not_found", "nothing of its own");
+  await guest.quarantine.ask();
+  await peers.converged();
+  assert.ok((await host.quarantine.list()).every(one => one.requested));
+
+  await back();
+  await guest.quarantine.writeAgain();
+  await until(host.collection("note").one(id), note => note?.likes === 3 && note.tags.has("two"));
+  await peers.converged();
+  assert.deepEqual([await host.quarantine.list(), await guest.quarantine.list()], [[], []]);
+  await until(notes.one(id).current.body, text => text === "letters");
+  const digest = await host.digest();
+  await host.quarantine.accept(guest.device.id);
+  await peers.converged();
+  assert.deepEqual([await host.digest(), await guest.digest()], [digest, digest], "once, though it was written twice");
+
+  // Or an Admin takes it in as it is.
+  await meanwhile(() => notes.update(id, { title: "late" }));
+  await until(notes.one(id), note => note?.title === "shared");
+  await host.quarantine.accept(guest.device.id);
+  await until(notes.one(id), note => note?.title === "late");
+  assert.deepEqual(await guest.quarantine.list(), []);
+  assert.equal((await thrown(() => host.quarantine.accept(guest.device.id))).code, "not_found");
+});
+
 test("an enterprise's rules: who reads and writes what, changed while all run", async test => {
   const peers = await apart(test, 3, {
     policy: { kind: "enterprise", acls: [{ entityType: "board", allowedRoles: ["admin", "member"] }], roles: {}, teams: {} },

@@ -1,0 +1,148 @@
+// What a device wrote after it lost the right to, before it heard of that, is not among the notes. Here it is shown; its
+// device puts it in once it may write again, an Admin whenever it likes.
+
+import { $, attempt, copy, el, toast } from "./dom.js";
+import { mayWrite, onRights } from "./rights.js";
+import { flush } from "./typing.js";
+import { restoreUnsaved, setLeftOut } from "./unsaved.js";
+import { count, deviceWords, leftOutWords, refusalWords, shortId } from "./words.js";
+
+/** What its user wants to hear of no more: author, note and number of commits. */
+const HIDDEN = "notes-board left out";
+
+const keyOf = ({ by, id, commits }) => `${by} ${id} ${commits}`;
+
+function hidden() {
+  try {
+    return new Set(JSON.parse(localStorage.getItem(HIDDEN) ?? "[]"));
+  } catch {
+    return new Set(); // the browser keeps nothing
+  }
+}
+
+/** Shows what is left out whenever it has changed. Resolves once that is known for the first time. */
+export function showLeftOut(store) {
+  const own = store.device.id;
+  let items = [];
+  let looking;
+  let again = false;
+
+  const nameOf = (by) => {
+    if (by === own) return "This device";
+    const peer = store.peers.current.find(({ id }) => id === by);
+    return peer ? deviceWords(peer) : `Device\u00a0${shortId(by)}`;
+  };
+  /** By author, this device first: of the others an Admin's device shows something only, as it alone can take it in. */
+  const groups = () => {
+    const { role } = store.status.current;
+    const shown = items.filter((item) => item.type === "note" && (item.by === own || role === "admin"));
+    const authors = [...new Set(shown.map(({ by }) => by))].sort((a, b) => (b === own) - (a === own));
+    return authors.map((by) => ({ by, notes: shown.filter((item) => item.by === by) }));
+  };
+
+  const draw = () => {
+    const isHidden = hidden();
+    const worth = groups().filter(({ notes }) => notes.some((item) => !isHidden.has(keyOf(item))));
+    setLeftOut(items.filter((item) => item.by === own && !isHidden.has(keyOf(item))).map(({ id }) => id));
+    $("left-out").hidden = worth.length === 0;
+    $("left-out-words").replaceChildren(...worth.map(({ by, notes }) => el("p", {}, leftOutWords(nameOf(by), by === own, notes))));
+    if ($("left-out-dialog").open) fill();
+  };
+
+  const look = () => {
+    again = true;
+    looking ??= (async () => {
+      try {
+        while (again) {
+          again = false;
+          items = store.status.current.quarantined > 0 ? await store.quarantine.list() : [];
+          draw();
+        }
+      } finally {
+        looking = undefined;
+      }
+    })();
+    return looking;
+  };
+
+  const act = async (button, work, done) => {
+    $("left-out-says").textContent = "";
+    button.disabled = true;
+    try {
+      flush();
+      await work();
+      await look();
+      toast(done);
+      if (groups().length === 0) $("left-out-dialog").close();
+    } catch (error) {
+      $("left-out-says").textContent = refusalWords(error, store.status.current.role, "Nothing was changed");
+    } finally {
+      button.disabled = false;
+    }
+  };
+  const putBack = async () => {
+    await store.quarantine.writeAgain();
+    setLeftOut([]);
+    await restoreUnsaved(store);
+  };
+
+  const actions = ({ by, notes }) => {
+    const button = (words, work, done) => el("button", { type: "button", className: "primary", onclick: (event) => act(event.target, work, done) }, words);
+    const { role } = store.status.current;
+    if (by !== own) return [button("Take it into the notes", () => store.quarantine.accept(by), "It is in the notes now.")];
+    if (mayWrite()) return [button("Put it into the notes", putBack, "It is in the notes again.")];
+    if (role !== "readOnly") return [el("p", { className: "quiet" }, "Once this device is in your vault again, you can put it into the notes here.")];
+    if (notes.every(({ requested }) => requested)) return [el("p", { className: "quiet" }, "Your Admin devices are asked to take it in.")];
+    return [button("Ask an Admin to take it in", () => store.quarantine.ask(), "Your Admin devices are asked.")];
+  };
+
+  const fill = () => {
+    $("left-out-list").replaceChildren(...groups().map((group) => {
+      const title = nameOf(group.by);
+      return el("section", { ariaLabel: title },
+        el("h3", {}, `${title}: ${count(group.notes.length, "note")}`),
+        el("ul", {}, ...group.notes.map((item) => noteLine(item))),
+        el("div", { className: "row" }, ...actions(group)));
+    }));
+  };
+
+  $("show-left-out").onclick = () => {
+    fill();
+    $("left-out-says").textContent = "";
+    $("left-out-dialog").showModal();
+    attempt(look, { background: true });
+  };
+  $("hide-left-out").onclick = () => {
+    try {
+      localStorage.setItem(HIDDEN, JSON.stringify(items.map(keyOf)));
+    } catch {
+      toast("This browser has no room to remember that.");
+    }
+    draw();
+    attempt(() => restoreUnsaved(store), { background: true });
+  };
+
+  let seen = "";
+  store.status.subscribe(({ quarantined, role }) => {
+    const now = `${quarantined} ${role}`;
+    if (now === seen) return;
+    seen = now;
+    attempt(look, { background: true });
+  });
+  // Whom it names, and who has asked, may change with who is in the vault.
+  store.policy.subscribe(() => attempt(look, { background: true }));
+  store.peers.subscribe(draw);
+  onRights(draw);
+  return look();
+}
+
+/** A note as its author saw it. */
+function noteLine({ deleted, fields }) {
+  const title = fields.title || "Untitled";
+  const text = el("p", { className: "left-out-text", tabIndex: -1 }, fields.text);
+  const says = el("span", { className: "quiet", role: "status" });
+  return el("li", {},
+    el("strong", {}, title), ...(deleted ? [el("span", { className: "quiet" }, " (deleted there)")] : []), text,
+    el("div", { className: "row" },
+      el("button", { type: "button", className: "plain", ariaLabel: `Copy the text of ${title}`, onclick: async () => { says.textContent = await copy(fields.text, text, "The text"); } }, "Copy the text"), says));
+}
