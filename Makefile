@@ -38,7 +38,8 @@ demo-native: ## two native devices on real files: both edit the same notes apart
 test: ## lint, doc, test-native, wasm, browser, pkg, package; the time of each
 	@scripts/parts setup lint doc test-native wasm browser pkg package
 
-lint: ## formatting, clippy, licences and sources of the dependencies
+lint: ## formatting, clippy, licences and sources of the dependencies; whether all mutants fit
+	scripts/mutants --check
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --features $(FEATURES) --all-targets -- -D warnings
 	$(CARGO) deny --locked --log-level error check --hide-inclusion-graph bans licenses sources

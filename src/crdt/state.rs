@@ -298,24 +298,23 @@ impl EntityState {
 
     /// What a log's events on this entity had seen by the last of them, in full, and how far the log itself went.
     pub fn named_by(&self, log: LogIx, logs: &LogTable) -> Seen {
-        let Some(known) = self.logs.get(log) else { return Seen::new() };
-        let mut seen: Seen =
-            known.clock_at(known.last).filter_map(|(other, seq)| Some((*logs.id(other)?, seq))).collect();
-        seen.extend(logs.id(log).map(|id| (*id, known.last.seq)));
-        seen.sort_unstable();
-        seen
+        self.named_until(log, Pos { seq: u64::MAX, index: u32::MAX }, logs)
     }
 
-    /// The same of its events before this place.
+    /// The same of its log's events before this one.
     pub fn named_before(&self, at: &EventAt, logs: &LogTable) -> Seen {
-        let Some(known) = self.logs.get(at.log) else { return Seen::new() };
         let before = match at.index.checked_sub(1) {
             Some(index) => Pos { seq: at.seq, index },
             None => Pos { seq: at.seq.saturating_sub(1), index: u32::MAX },
         };
-        let upto = known.last.min(before);
-        let mut seen: Seen = known.clock_at(upto).filter_map(|(other, seq)| Some((*logs.id(other)?, seq))).collect();
-        seen.extend(logs.id(at.log).filter(|_| upto.seq > 0).map(|id| (*id, upto.seq)));
+        self.named_until(at.log, before, logs)
+    }
+
+    fn named_until(&self, log: LogIx, last: Pos, logs: &LogTable) -> Seen {
+        let Some(known) = self.logs.get(log) else { return Seen::new() };
+        let last = last.min(known.last);
+        let mut seen: Seen = known.clock_at(last).filter_map(|(other, seq)| Some((*logs.id(other)?, seq))).collect();
+        seen.extend(logs.id(log).filter(|_| last.seq > 0).map(|id| (*id, last.seq)));
         seen.sort_unstable();
         seen
     }

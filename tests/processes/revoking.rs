@@ -88,6 +88,39 @@ fn the_words_make_a_device_an_admin_when_the_only_one_is_destroyed() {
 }
 
 #[test]
+fn what_a_device_wrote_before_it_heard_that_it_may_no_longer_is_shown_and_written_again() {
+    let a = Device::with_vault("a");
+    let b = Device::joined(&a, "b");
+    let id = b.ok(&["id"]);
+    let note = a.ok(&["put", "note", "title=before"]);
+    let at_a = a.run(TCP, &[]);
+    let sync = ["sync", "--no-mdns", "--timeout", "30", "--peer", &at_a.address()];
+    b.ok_json(&sync);
+    assert!(b.ok(&["quarantine"]).contains("nothing"));
+    a.ok(&["role", &id, "read-only"]);
+    b.ok(&["put", "note", &note, "title=late"]);
+    b.ok_json(&sync);
+    assert_eq!(b.ok_json(&["get", &note])["entities"][0]["fields"]["title"], "before");
+    let told = b.ok_json(&["quarantine"]);
+    assert_eq!(told, a.ok_json(&["quarantine"]));
+    let [one] = &told["quarantine"].as_array().unwrap()[..] else { panic!("{told}") };
+    assert_eq!((&one["by"], &one["commits"], &one["requested"]), (&json!(id), &json!(1), &json!(false)));
+    assert_eq!(one["entity"]["fields"]["title"], "late");
+    assert_eq!(b.fails(&["quarantine", "--write-again"]).1["code"], "policy_denied");
+    b.ok(&["accept", &id, "--ask"]);
+    b.ok_json(&sync);
+    assert!(a.ok(&["quarantine"]).contains("asked to accept"));
+    a.ok(&["role", &id, "member"]);
+    b.ok_json(&sync);
+    b.ok(&["quarantine", "--write-again"]);
+    b.ok_json(&sync);
+    for device in [&a, &b] {
+        assert_eq!(device.ok_json(&["get", &note])["entities"][0]["fields"]["title"], "late");
+        assert_eq!(device.ok_json(&["quarantine"]), json!({ "quarantine": [] }));
+    }
+}
+
+#[test]
 fn teams_and_lists_of_an_enterprise_vault_are_set_on_the_command_line() {
     let a = Device::empty();
     a.ok(&["init", "--name", "a", "--policy", "enterprise"]);

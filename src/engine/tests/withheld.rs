@@ -143,6 +143,40 @@ fn what_is_written_again_and_cut_again_is_told_once_and_comes_back_once() {
 }
 
 #[test]
+fn what_is_written_again_wins_against_no_more_than_it_did() {
+    let (mut a, mut b) = pair(Tuning::default());
+    let mut c = Device::new(3, Tuning::default());
+    a.admit(&mut c, SyncRole::Member);
+    connect(&mut a, &mut c, LinkId(1));
+    connect(&mut a, &mut b, LinkId(2));
+    b.write("note", id(1), "shared");
+    talk(&mut a, &mut b);
+    talk(&mut a, &mut c);
+    for (device, links) in [(&mut a, &[1, 2][..]), (&mut b, &[2]), (&mut c, &[1])] {
+        links.iter().for_each(|link| device.take(Input::LinkDown(LinkId(*link))));
+    }
+    change(&mut a, MemberChange::Role { peer: b.me, role: SyncRole::ReadOnly });
+    b.write("note", id(1), "of b");
+    c.now += 1_000_000;
+    c.write("note", id(1), "of c, later");
+    // Only what b writes after this has seen it.
+    connect(&mut b, &mut c, LinkId(3));
+    assert!(shows(&mut b, "note", 1, "of c"));
+    edit(&mut b, 1, vec![Edit::Add(field("n"), 1)]).unwrap();
+    [&mut b, &mut c].into_iter().for_each(|device| device.take(Input::LinkDown(LinkId(3))));
+    connect(&mut a, &mut c, LinkId(4));
+    connect(&mut a, &mut b, LinkId(5));
+    assert_eq!(withheld(&mut b).len(), 1);
+    give(&mut a, &mut b, SyncRole::Member);
+    b.call(Call::WriteAgain).unwrap();
+    talk(&mut a, &mut b);
+    for device in [&mut a, &mut b] {
+        assert!(shows(device, "note", 1, "of c, later"));
+    }
+    assert_eq!(digest(&mut a), digest(&mut b));
+}
+
+#[test]
 fn a_removed_device_is_told_what_the_others_never_got() {
     let (mut a, mut b) = pair(SMALL);
     connect(&mut a, &mut b, LinkId(1));

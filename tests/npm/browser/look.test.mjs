@@ -131,11 +131,22 @@ for (const name of Object.keys(BROWSERS)) {
         await Promise.all([host.connected(), guest.connected()]);
         await host.add({ title: "Shopping", text: "Milk", tags: ["home"], colour: "yellow" });
         await guest.showsTitles("Shopping");
+        await guest.offline(true);
+        await guest.typeInto("Shopping", ", bread, and apples");
         await host.page.locator("#devices .role").click();
         await check(host, "role");
         await host.page.locator("#role-dialog").getByRole("radio", { name: "Read only" }).check();
         await host.page.getByRole("button", { name: "Save the role" }).click();
+        await host.page.locator("#role-dialog").waitFor({ state: "hidden" });
+        await guest.page.locator("#offline").uncheck();
         await guest.page.locator("#reading").waitFor();
+        for (const [board, part] of [[guest, "left-out"], [host, "left-out-of-another"]]) {
+          await board.page.locator("#left-out").waitFor();
+          await board.page.getByRole("button", { name: "Show it" }).click();
+          await board.page.locator("#left-out-dialog li").waitFor();
+          await check(board, part);
+          await board.page.locator("#left-out-dialog").getByRole("button", { name: "Close" }).click();
+        }
         await check(guest, "reading");
         await check(guest, "reading-whole", guest.page, { fullPage: true });
         await guest.edit("Shopping");

@@ -373,6 +373,111 @@ for (const name of Object.keys(BROWSERS)) {
       quiet(host, guest);
     });
 
+    await test.test("what was written before a device heard that it may only read is shown, asked for, and comes back whole", async test => {
+      const { host, guest } = await strangers(test);
+      await pair(host, guest);
+      await same([host, guest], BOTH);
+      const id = await guest.page.evaluate(() => document.getElementById("own-id").textContent);
+      await host.call(id, "Guest");
+      const setRole = async role => {
+        await host.device("Guest").getByRole("button", { name: "Role Guest" }).click();
+        await host.page.locator("#role-dialog").getByRole("radio", { name: role }).check();
+        await host.page.getByRole("button", { name: "Save the role" }).click();
+        await host.page.locator("#role-dialog").waitFor({ state: "hidden" });
+      };
+      const hasText = (board, title, text) => board.page.waitForFunction(([title, text]) => [...document.querySelectorAll(".card")]
+        .some(card => card.querySelector(".title").textContent === title && card.querySelector(".text").textContent === text.slice(0, 400)), [title, text]);
+      const offline = guest.page.getByRole("switch", { name: "Work offline" });
+      const dialog = board => board.page.getByRole("dialog", { name: "Not among the notes" });
+      /** Away from the network meanwhile, so that nothing hangs on a moment. */
+      const meanwhile = async write => {
+        await offline.check();
+        await guest.page.locator("#sync-words", { hasText: "Working offline" }).waitFor();
+        await write();
+        await guest.page.evaluate(() => new Promise(requestAnimationFrame));
+        await setRole("Read only");
+        await offline.uncheck();
+        await guest.page.locator("#reading").waitFor();
+      };
+
+      await guest.typeInto("Of the first", "shared. ");
+      await hasText(host, "Of the first", "shared. ");
+      await meanwhile(async () => {
+        await guest.typeInto("Of the first", "And late.");
+        await guest.add({ title: "Of the guest", text: "New, and late." });
+      });
+      await hasText(guest, "Of the first", "shared. ");
+      await guest.page.locator("#left-out", { hasText: "What you wrote last in 2 notes is not among the notes" }).waitFor();
+      await guest.page.getByRole("button", { name: "Show it" }).click();
+      const items = await dialog(guest).locator("li").evaluateAll(all => all.map(item => [item.querySelector("strong").textContent, item.querySelector(".left-out-text").textContent]));
+      assert.deepEqual(items.sort(), [["Of the first", "shared. And late."], ["Of the guest", "New, and late."]]);
+      await dialog(guest).getByRole("button", { name: "Ask an Admin to take it in" }).click();
+      await dialog(guest).getByText("Your Admin devices are asked to take it in.").waitFor();
+      await dialog(guest).getByRole("button", { name: "Close" }).click();
+      await host.page.locator("#left-out", { hasText: "“Guest” wrote in 2 notes after it lost the right to, and before it heard of that. It is kept, and not among the notes. You are asked to take it in." }).waitFor();
+
+      // It may write again, and puts it in itself.
+      await setRole("Member");
+      await guest.page.locator("#reading").waitFor({ state: "hidden" });
+      await guest.page.getByRole("button", { name: "Show it" }).click();
+      await dialog(guest).getByRole("button", { name: "Put it into the notes" }).click();
+      await dialog(guest).waitFor({ state: "hidden" });
+      for (const board of [host, guest]) {
+        await hasText(board, "Of the first", "shared. And late.");
+        await hasText(board, "Of the guest", "New, and late.");
+        await board.page.locator("#left-out").waitFor({ state: "hidden" });
+      }
+
+      // Or an Admin takes it in.
+      await meanwhile(() => guest.typeInto("Of the first", " More."));
+      await host.page.getByRole("button", { name: "Show it" }).click();
+      await dialog(host).getByRole("button", { name: "Take it into the notes" }).click();
+      await dialog(host).waitFor({ state: "hidden" });
+      for (const board of [host, guest]) {
+        await hasText(board, "Of the first", "shared. And late. More.");
+        await board.page.locator("#left-out").waitFor({ state: "hidden" });
+      }
+      await setRole("Member");
+      await guest.page.locator("#reading").waitFor({ state: "hidden" });
+
+      // Typed without a pause while the role is taken: some of it the store has refused, some had not come to the Admin.
+      await guest.edit("Of the guest");
+      await guest.page.evaluate(() => {
+        const area = document.getElementById("note-text");
+        const type = () => {
+          if (area.readOnly) return;
+          area.value += globalThis.typedTimes++ % 7 === 6 ? " " : "abcdef"[globalThis.typedTimes % 6];
+          globalThis.typedLast = area.value;
+          area.dispatchEvent(new InputEvent("input", { bubbles: true }));
+          setTimeout(type, 10);
+        };
+        globalThis.typedTimes = 0;
+        area.setSelectionRange(area.value.length, area.value.length);
+        type();
+      });
+      await guest.page.waitForFunction(() => globalThis.typedTimes > 20);
+      await setRole("Read only");
+      await guest.page.locator("#note-locked", { hasText: "This device may only read" }).waitFor();
+      await guest.page.locator("#note-kept").waitFor();
+      const last = await guest.page.evaluate(() => globalThis.typedLast);
+      await guest.closeEditor();
+      await setRole("Member");
+      await guest.page.locator("#reading").waitFor({ state: "hidden" });
+      // What was only refused comes back by itself.
+      const isWhole = () => guest.page.evaluate(last => [...document.querySelectorAll(".card .text")].some(text => text.textContent === last.slice(0, 400)), last);
+      const button = guest.page.getByRole("button", { name: "Show it" });
+      while (!(await isWhole()) && !(await button.isVisible())) await guest.page.evaluate(() => new Promise(requestAnimationFrame));
+      if (await button.isVisible()) {
+        await button.click();
+        await dialog(guest).getByRole("button", { name: "Put it into the notes" }).click();
+        await dialog(guest).waitFor({ state: "hidden" });
+      }
+      for (const board of [host, guest]) await hasText(board, "Of the guest", last);
+      assert.equal(await guest.page.evaluate(() => Object.keys(localStorage).filter(key => key.startsWith("notes-board unsaved")).length), 0);
+      await same([host, guest], [...BOTH, "Of the guest"]);
+      quiet(host, guest);
+    });
+
     await test.test("in a tab that follows; and a code whose engine goes with another tab ends with a reason", async test => {
       const { host, guest, open } = await strangers(test);
       const leader = guest;
