@@ -20,12 +20,9 @@ function hidden() {
   }
 }
 
-/** Shows what is left out whenever it has changed. Resolves once that is known for the first time. */
+/** Shows what is left out. Resolves once that is known for the first time. */
 export function showLeftOut(store) {
   const own = store.device.id;
-  let items = [];
-  let looking;
-  let again = false;
 
   const nameOf = (by) => {
     if (by === own) return "This device";
@@ -35,7 +32,7 @@ export function showLeftOut(store) {
   /** By author, this device first: of the others an Admin's device shows something only, as it alone can take it in. */
   const groups = () => {
     const { role } = store.status.current;
-    const shown = items.filter((item) => item.type === "note" && (item.by === own || role === "admin"));
+    const shown = store.quarantine.current.filter((item) => item.type === "note" && (item.by === own || role === "admin"));
     const authors = [...new Set(shown.map(({ by }) => by))].sort((a, b) => (b === own) - (a === own));
     return authors.map((by) => ({ by, notes: shown.filter((item) => item.by === by) }));
   };
@@ -43,26 +40,16 @@ export function showLeftOut(store) {
   const draw = () => {
     const isHidden = hidden();
     const worth = groups().filter(({ notes }) => notes.some((item) => !isHidden.has(keyOf(item))));
-    setLeftOut(items.filter((item) => item.by === own && !isHidden.has(keyOf(item))).map(({ id }) => id));
+    setLeftOut(store.quarantine.current.filter((item) => item.by === own && !isHidden.has(keyOf(item))).map(({ id }) => id));
     $("left-out").hidden = worth.length === 0;
-    $("left-out-words").replaceChildren(...worth.map(({ by, notes }) => el("p", {}, leftOutWords(nameOf(by), by === own, notes))));
-    if ($("left-out-dialog").open) fill();
-  };
-
-  const look = () => {
-    again = true;
-    looking ??= (async () => {
-      try {
-        while (again) {
-          again = false;
-          items = store.status.current.quarantined > 0 ? await store.quarantine.list() : [];
-          draw();
-        }
-      } finally {
-        looking = undefined;
-      }
-    })();
-    return looking;
+    const words = worth.map(({ by, notes }) => leftOutWords(nameOf(by), by === own, notes));
+    // What says the same is left alone: it is read aloud, and may have the focus.
+    if (words.join("\n") !== [...$("left-out-words").children].map((line) => line.textContent).join("\n")) {
+      $("left-out-words").replaceChildren(...words.map((text) => el("p", {}, text)));
+    }
+    if (!$("left-out-dialog").open || look() === shown) return;
+    fill();
+    if (groups().length === 0) $("left-out-dialog").close();
   };
 
   const act = async (button, work, done) => {
@@ -71,9 +58,7 @@ export function showLeftOut(store) {
     try {
       flush();
       await work();
-      await look();
       toast(done);
-      if (groups().length === 0) $("left-out-dialog").close();
     } catch (error) {
       $("left-out-says").textContent = refusalWords(error, store.status.current.role, "Nothing was changed");
     } finally {
@@ -96,7 +81,10 @@ export function showLeftOut(store) {
     return [button("Ask an Admin to take it in", () => store.quarantine.ask(), "Your Admin devices are asked.")];
   };
 
+  let shown;
+  const look = () => JSON.stringify([groups().map((group) => [nameOf(group.by), group]), store.status.current.role, mayWrite()]);
   const fill = () => {
+    shown = look();
     $("left-out-list").replaceChildren(...groups().map((group) => {
       const title = nameOf(group.by);
       return el("section", { ariaLabel: title },
@@ -110,11 +98,10 @@ export function showLeftOut(store) {
     fill();
     $("left-out-says").textContent = "";
     $("left-out-dialog").showModal();
-    attempt(look, { background: true });
   };
   $("hide-left-out").onclick = () => {
     try {
-      localStorage.setItem(HIDDEN, JSON.stringify(items.map(keyOf)));
+      localStorage.setItem(HIDDEN, JSON.stringify(store.quarantine.current.map(keyOf)));
     } catch {
       toast("This browser has no room to remember that.");
     }
@@ -122,18 +109,10 @@ export function showLeftOut(store) {
     attempt(() => restoreUnsaved(store), { background: true });
   };
 
-  let seen = "";
-  store.status.subscribe(({ quarantined, role }) => {
-    const now = `${quarantined} ${role}`;
-    if (now === seen) return;
-    seen = now;
-    attempt(look, { background: true });
-  });
-  // Whom it names, and who has asked, may change with who is in the vault.
-  store.policy.subscribe(() => attempt(look, { background: true }));
-  store.peers.subscribe(draw);
+  store.quarantine.subscribe(draw);
+  store.peers.subscribe(draw); // their names
   onRights(draw);
-  return look();
+  return store.quarantine.list();
 }
 
 /** A note as its author saw it. */

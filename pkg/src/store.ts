@@ -270,6 +270,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
   }
 
   membersChanged(): void {
+    void this.#quarantine.moved().catch(() => {}); // closed, or the engine is being opened again
     void this.#policy.moved().catch(() => {}); // the same
   }
 
@@ -310,6 +311,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
   async #look(): Promise<void> {
     if (this.#asking) return;
     this.#asking = true;
+    let { quarantined } = this.#status.current;
     try {
       while (this.#stirredMeanwhile && !this.#engine.isClosed) {
         this.#stirredMeanwhile = false;
@@ -324,6 +326,8 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
           lastSync: status.lastSync == null ? null : new Date(status.lastSync),
           clockOffset: status.clockOffset ?? null, quarantined: status.quarantined, storage,
         }));
+        if (status.quarantined !== quarantined) void this.#quarantine.moved().catch(() => {}); // the same
+        quarantined = status.quarantined;
         this.#tellPeers(peers);
       }
     } catch (error) {

@@ -370,7 +370,7 @@ impl SyncEngine {
             events: self.logs.values().map(|log| log.events).sum(),
             sent: self.moved.0,
             received: self.moved.1,
-            quarantined: self.logs.values().map(|log| log.quarantined()).sum(),
+            quarantined: self.logs.values().map(|log| self.quarantined(log)).sum(),
             forked: self.logs.values().filter(|log| log.fork.is_some()).count() as u64,
             types,
         }

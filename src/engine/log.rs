@@ -219,11 +219,6 @@ impl Log {
         self.waiting_bytes > QUARANTINE_BYTES
     }
 
-    /// Commits held that do not count.
-    pub fn quarantined(&self) -> u64 {
-        self.validity.refused.iter().map(|(range, _)| range.end - range.start).sum()
-    }
-
     /// The row of this log.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();

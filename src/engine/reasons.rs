@@ -184,6 +184,7 @@ impl SyncEngine {
             for (range, refusal) in &log.validity.refused {
                 let (reason, message) = match refusal {
                     Refusal::Forked | Refusal::StandsForCounting => continue,
+                    Refusal::BeyondCut if self.is_written_again(log, range) => continue,
                     Refusal::HeadsMissing => {
                         (Reason::Quarantined, "it names membership operations that have not come yet".into())
                     }

@@ -9,6 +9,7 @@ use super::calls::Asked;
 use super::disk::Wanted;
 use super::io::{CallId, Output, Quarantined, Reply};
 use super::layout::{self, LogKey, TypeIx};
+use super::log::Log;
 use super::remote::event_at;
 use super::{Landed, SyncEngine};
 use crate::crdt::{EntityState, EventAt, LogTable};
@@ -82,6 +83,27 @@ impl SyncEngine {
         };
         self.withheld_read(call, withheld);
         Ok(())
+    }
+
+    /// Commits of a log that do not count, nor does what stands for them, or they for it.
+    pub(super) fn quarantined(&self, log: &Log) -> u64 {
+        let waits = |(range, why): &&(Range<u64>, Refusal)| match why {
+            Refusal::StandsForCounting => false,
+            Refusal::BeyondCut => !self.is_written_again(log, range),
+            _ => true,
+        };
+        log.validity.refused.iter().filter(waits).map(|(range, _)| range.end - range.start).sum()
+    }
+
+    /// Whether each of these commits has a copy that counts.
+    pub(super) fn is_written_again(&self, log: &Log, range: &Range<u64>) -> bool {
+        let of_author =
+            super::logs_of(&self.logs, log.key.ty).filter(|other| other.name.id.author == log.name.id.author);
+        let copied = of_author.flat_map(|other| {
+            let counts = other.copies.iter().filter(|copy| other.validity.is_valid(copy.seq));
+            counts.map(|copy| copy.of).filter(|of| of.epoch == log.name.id.epoch && range.contains(&of.seq))
+        });
+        copied.map(|of| of.seq).collect::<SortedSet<u64>>().len() as u64 == range.end - range.start
     }
 
     /// What copies that count stand for.
