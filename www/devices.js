@@ -22,9 +22,9 @@ export function showDevices(store) {
       const tone = { online: "good", connecting: "wait", offline: "off" }[peer.state];
       const line = lineOf(peer.id, true);
       fill(line, deviceWords(peer), tone, `${roleWords(peer.role, true)}${linkWords(peer)}`);
-      line.querySelector(".remove").hidden = peer.role === null || role === "removed";
-      line.querySelector(".role").hidden = peer.role === null || role !== "admin";
+      for (const button of line.querySelectorAll(".remove, .role")) button.hidden = peer.role === null || role !== "admin";
     }
+    $("who-removes").hidden = role === "admin" || role === null || peers.every((peer) => peer.role === null);
     const wanted = [own, ...peers].map(({ id }) => lines.get(id));
     if (wanted.some((line, at) => line !== $("devices").children[at]) || wanted.length !== $("devices").children.length) {
       $("devices").replaceChildren(...wanted);
