@@ -52,7 +52,9 @@ export async function fillAtOnce(name, entities) {
   }
 }
 
+/** It stays away from the network until its first sync is measured: the invite tells where the other one is. */
 export async function join(name, from) {
+  stores[name].pause();
   await stores[name].join(await stores[from].invite(stores[name].device.id));
   await stores[name].settled();
 }
@@ -62,6 +64,7 @@ export async function first(name, from) {
   const [store, source] = [stores[name], stores[from]];
   const start = performance.now();
   const done = heard(store, "syncCompleted");
+  store.resume();
   await store.dial(`/memory/${source.device.id}/p2p/${source.device.id}`);
   await done;
   await store.settled();
