@@ -214,7 +214,8 @@ fn beside_ours(report: &mut Report, entities: usize) {
     add("automerge beside it: documents saved, loaded; unsigned", runs);
 }
 
-/// The same first sync in a personal vault, and in an enterprise vault of as many devices with teams and lists. Runs take
+/// The same first sync in a personal vault, and in an enterprise vault of as many devices, with teams and lists where the
+/// other has names, so that both have as many signed operations: what differs is evaluating and asking the rules. Runs take
 /// turns, and the quickest of each are compared: what is looked for is less than what medians move by.
 fn policy_checks(report: &mut Report) {
     let entities = if quick() { 1_000 } else { 10_000 };

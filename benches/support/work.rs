@@ -137,14 +137,17 @@ fn team(number: u8) -> TeamId {
     TeamId(format!("team {}", number % 5))
 }
 
-/// 48 more members; in an enterprise vault teams for all of them, and lists for 20 types. `peers` are in the team that
-/// writes what is measured.
+/// 48 more members; in an enterprise vault teams for all of them, and lists for 20 types, in a personal one as many
+/// names: each is a signature to check. `peers` are in the team that writes what is measured.
 pub fn organise(device: &mut Device, policy: PolicyKind, peers: &[PeerId]) {
     let others: Vec<PeerId> = (10..58).map(|number| keypair(number).peer_id()).collect();
     for peer in &others {
         device.call(Call::Invite { peer: *peer, role: SyncRole::Member, addresses: Vec::new() });
     }
     if policy == PolicyKind::Personal {
+        for (round, peer) in (0..70).zip(peers.iter().chain(&others).cycle()) {
+            device.call(Call::Change(MemberChange::Name { peer: *peer, name: format!("named {round}") }));
+        }
         return;
     }
     let in_teams = peers.iter().map(|peer| (*peer, team(0))).chain(others.iter().copied().zip((0..).map(team)));
