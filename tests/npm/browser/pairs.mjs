@@ -111,6 +111,13 @@ export class PairBoard extends Board {
     await this.device(name).waitFor();
   }
 
+  async giveRole(name, role) {
+    await this.device(name).getByRole("button", { name: `Role ${name}` }).click();
+    await this.page.locator("#role-dialog").getByRole("radio", { name: role }).check();
+    await this.page.getByRole("button", { name: "Save the role" }).click();
+    await this.page.locator("#role-dialog").waitFor({ state: "hidden" });
+  }
+
   async remove(name) {
     await this.device(name).getByRole("button", { name: `Remove ${name}` }).click();
     await this.page.locator("#removing[open]").waitFor();
@@ -120,6 +127,17 @@ export class PairBoard extends Board {
   async #explain(error) {
     assert.fail(`${error.message}\n${await this.page.locator("body").innerText()}\n${this.complaints}`);
   }
+}
+
+/** The notes of `twoBoards`. */
+export const BOTH = ["Of the first", "Of the second"];
+
+/** Two boards that have a note each, and no vault in common. */
+export async function twoBoards(test, browser) {
+  const place = await stage(test);
+  const [host, guest] = [await place.open(await browser.newContext()), await place.open(await browser.newContext())];
+  for (const [at, board] of [host, guest].entries()) await board.add({ title: BOTH[at] });
+  return { ...place, host, guest };
 }
 
 /** Another last digit. */
