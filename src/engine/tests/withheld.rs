@@ -216,7 +216,7 @@ fn an_edit() -> impl Strategy<Value = Edit> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 64 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 24 }))]
 
     /// Where nobody else has written meanwhile, all is as its author saw it: when it is written again, and when the
     /// first writing is accepted beside that.
