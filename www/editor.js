@@ -25,6 +25,7 @@ export async function edit(store, id, { fresh = false } = {}) {
   const titleLater = grouped(() => {
     titles.push($("note-title").value);
     notes.update(id, { title: $("note-title").value });
+    handedOver(store, sides()[0]);
   });
   $("note-title").oninput = () => {
     typed();

@@ -51,9 +51,9 @@ export function change(work) {
   return attempt(work);
 }
 
-/** Keeps a text area and a shared text alike, with the caret where its user put it; one that is `readOnly` follows. `handedOver` hears of each edit how
- *  the text reads with it. Gives a function that ends it, and one for the text as it was last handed over and as it stands
- *  in the area. */
+/** Keeps a text area and a shared text alike, with the caret where its user put it; one that is `readOnly` follows.
+ *  `handedOver` hears how the text reads whenever the two have met. Gives a function that ends it, and one for the text as it
+ *  was last handed over and as it stands in the area. */
 export function bindText(store, area, text, handedOver) {
   /** What the two had in common when they last met. */
   let base = text.current;
@@ -75,7 +75,7 @@ export function bindText(store, area, text, handedOver) {
       const wanted = merged(base, mine, theirs);
       write(store, text, difference(theirs, wanted));
       base = wanted;
-      if (wanted !== theirs) handedOver(wanted);
+      handedOver(wanted);
       // While another tab takes over, a text may take a moment to read as it was written.
       if (text.current === wanted) show(area, wanted);
       else later();

@@ -35,16 +35,17 @@ export function typed() {
   edited.times = (edited.times ?? 0) + 1;
 }
 
-/** The text was handed over to the store, and reads like this with it. Once that is saved, only what was typed later has to
- *  be kept; where the store refuses it, all of it. */
+/** The title or the text was handed over to the store, and the text reads like this now. Once that is saved, only what was
+ *  typed later, or still waits, has to be kept; where the store refuses it, all of it. */
 export function handedOver(store, text) {
   const note = edited;
   if (!note || note.mine === undefined) return;
   const { times } = note;
+  const isAll = !isWaiting();
   store.settled().then(() => {
     if (note.isRefused) return;
     note.base = text;
-    if (note.times === times) note.mine = note.typedTitle = undefined;
+    if (isAll && note.times === times) note.mine = note.typedTitle = undefined;
   }, (error) => REFUSALS.includes(error.code) && keep(note));
 }
 

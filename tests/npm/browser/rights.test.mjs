@@ -107,7 +107,17 @@ for (const name of Object.keys(BROWSERS)) {
       await guest.page.locator("#note-text").press("Control+End");
       await guest.page.keyboard.type(" And of the guest.");
       await host.page.waitForFunction(() => [...document.querySelectorAll(".card .text")].some(text => text.textContent === "saved. More of the host. And of the guest."));
+      await guest.closeEditor();
       await same([host, guest], BOTH);
+
+      // What is saved is not kept beside that, a title as little as a text.
+      await guest.edit("Of the second");
+      await guest.page.locator("#note-title").fill("Of the 2nd");
+      await host.card("Of the 2nd").waitFor();
+      await setRole("Read only");
+      await guest.page.locator("#note-locked", { hasText: "This device may only read" }).waitFor();
+      await same([host, guest], [BOTH[0], "Of the 2nd"]);
+      assert.ok(await guest.page.locator("#note-kept").isHidden() && await guest.page.locator("#kept").isHidden());
       quiet(host, guest);
     });
 
