@@ -1,6 +1,7 @@
 import type { AuditEntry } from "./contract.js";
 import type { Engine } from "./engine.js";
 import { LiveValue } from "./live.js";
+import { Looking } from "./looking.js";
 import type { AuditInfo } from "../wasm/privstack_sync.js";
 
 /** What the engine gives at once. */
@@ -18,57 +19,37 @@ const ACTIONS: Record<string, Pick<AuditEntry, "action" | "changed">> = {
 /** The audit log of this device, oldest first; read once somebody looks at it, and kept current from then on. */
 export class AuditOf extends LiveValue<readonly AuditEntry[]> {
   readonly #engine: Engine;
+  readonly #looking: Looking;
   #entries: readonly AuditEntry[] = Object.freeze([]);
   #isRead = false;
-  #reading: Promise<void> | undefined;
-  #again = false;
 
   constructor(engine: Engine) {
     super(engine.life);
     this.#engine = engine;
+    this.#looking = new Looking(() => this.#look(), () => engine.isClosed);
   }
 
   get current(): readonly AuditEntry[] {
-    void this.#read().catch(() => {}); // closed, or the engine is being opened again
+    void this.ready().catch(() => {}); // closed, or the engine is being opened again
     return this.#entries;
   }
 
-  protected override ready(): Promise<void> {
-    return this.#read();
+  protected override async ready(): Promise<void> {
+    if (!this.#isRead) await this.#looking.now();
   }
 
   /** There are further entries. */
   async moved(): Promise<void> {
-    if (!this.#isRead) return;
-    this.#again = true;
-    await this.#load();
+    if (this.#isRead) await this.#looking.now();
   }
 
-  #read(): Promise<void> {
-    if (this.#isRead) return Promise.resolve();
-    this.#again = true;
-    return this.#load();
-  }
-
-  #load(): Promise<void> {
-    this.#reading ??= this.#pages();
-    return this.#reading;
-  }
-
-  async #pages(): Promise<void> {
-    try {
-      while (this.#again && !this.#engine.isClosed) {
-        this.#again = false;
-        const page = await this.#engine.ask<AuditInfo[]>("audit", this.#entries.at(-1)?.number ?? 0);
-        this.#isRead = true;
-        if (page.length === 0) continue;
-        this.#entries = Object.freeze([...this.#entries, ...page.map(entry)].slice(-LIMIT));
-        if (page.length === PAGE) this.#again = true;
-        this.notify();
-      }
-    } finally {
-      this.#reading = undefined; // in the step that has seen that nothing is new: what comes after it is read
-    }
+  async #look(): Promise<void> {
+    const page = await this.#engine.ask<AuditInfo[]>("audit", this.#entries.at(-1)?.number ?? 0);
+    this.#isRead = true;
+    if (page.length === 0) return;
+    this.#entries = Object.freeze([...this.#entries, ...page.map(entry)].slice(-LIMIT));
+    if (page.length === PAGE) this.#looking.again();
+    this.notify();
   }
 }
 

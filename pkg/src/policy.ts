@@ -3,6 +3,7 @@ import type { PeerId, Policy, PolicyControl, SyncRole, SyncStatus } from "./cont
 import type { Engine } from "./engine.js";
 import { invalid, SyncError } from "./errors.js";
 import { LiveValue } from "./live.js";
+import { Looking } from "./looking.js";
 import type { AskChange, PolicyInfo } from "../wasm/privstack_sync.js";
 
 type Acl = { readonly entityType: string; readonly allowedRoles: readonly string[]; readonly teamId?: string | null };
@@ -15,12 +16,11 @@ const ROLES: readonly SyncRole[] = ["admin", "member", "readOnly"];
 export class PolicyOf extends LiveValue<Policy> implements PolicyControl {
   readonly audit: AuditOf;
   readonly #engine: Engine;
+  readonly #looking: Looking;
   readonly #told: (role: SyncStatus["role"]) => void;
   /** What a vault that is made here is to follow, until one is there. */
   #wanted: Policy | undefined;
   #value: Policy;
-  #looking: Promise<void> | undefined;
-  #again = false;
 
   /** `told` hears what this device may do. */
   constructor(engine: Engine, wanted: Policy | undefined, told: (role: SyncStatus["role"]) => void) {
@@ -30,6 +30,7 @@ export class PolicyOf extends LiveValue<Policy> implements PolicyControl {
     this.#value = wanted?.kind === "enterprise" ? frozen({ ...wanted, roles: {}, teams: {} }) : PERSONAL;
     this.#engine = engine;
     this.#wanted = wanted;
+    this.#looking = new Looking(() => this.#look(), () => engine.isClosed);
   }
 
   get current(): Policy {
@@ -61,27 +62,18 @@ export class PolicyOf extends LiveValue<Policy> implements PolicyControl {
 
   /** Who may do what may have changed. */
   moved(): Promise<void> {
-    this.#again = true;
-    this.#looking ??= this.#look();
-    return this.#looking;
+    return this.#looking.now();
   }
 
   async #look(): Promise<void> {
-    try {
-      while (this.#again && !this.#engine.isClosed) {
-        this.#again = false;
-        const info = await this.#ask();
-        if (!info) continue;
-        this.#told(info.members.find(member => member.id === this.#engine.device)?.role ?? "removed");
-        await this.#begin(info);
-        const policy = shown(info);
-        if (JSON.stringify(policy) !== JSON.stringify(this.#value)) {
-          this.#value = policy;
-          this.notify();
-        }
-      }
-    } finally {
-      this.#looking = undefined; // in the step that has seen that nothing is new: what comes after it is looked at
+    const info = await this.#ask();
+    if (!info) return;
+    this.#told(info.members.find(member => member.id === this.#engine.device)?.role ?? "removed");
+    await this.#begin(info);
+    const policy = shown(info);
+    if (JSON.stringify(policy) !== JSON.stringify(this.#value)) {
+      this.#value = policy;
+      this.notify();
     }
   }
 
@@ -98,7 +90,7 @@ export class PolicyOf extends LiveValue<Policy> implements PolicyControl {
     } catch (error) {
       this.#engine.fail(error);
     }
-    this.#again = true;
+    this.#looking.again();
   }
 
   /** `undefined` while there is no vault. */

@@ -2,6 +2,7 @@ import type { PeerId, Quarantine, Quarantined, Schema } from "./contract.js";
 import type { Raw } from "./core.js";
 import type { Engine } from "./engine.js";
 import { LiveValue } from "./live.js";
+import { Looking } from "./looking.js";
 import { fieldsOf } from "./schema.js";
 
 type Told = NonNullable<Raw> & {
@@ -13,35 +14,35 @@ type Told = NonNullable<Raw> & {
 export class QuarantineOf extends LiveValue<readonly Quarantined[]> implements Quarantine {
   readonly #engine: Engine;
   readonly #schema: Schema;
+  readonly #looking: Looking;
   #value: readonly Quarantined[] = Object.freeze([]);
   #isRead = false;
-  #reading: Promise<void> | undefined;
-  #again = false;
 
   constructor(engine: Engine, schema: Schema) {
     super(engine.life);
     this.#engine = engine;
     this.#schema = schema;
+    this.#looking = new Looking(() => this.#look(), () => engine.isClosed);
   }
 
   get current(): readonly Quarantined[] {
-    if (!this.#isRead) void this.#read().catch(() => {}); // closed, or the engine is being opened again
+    if (!this.#isRead) void this.#looking.now().catch(() => {}); // closed, or the engine is being opened again
     return this.#value;
   }
 
   protected override async ready(): Promise<void> {
-    if (!this.#isRead) await this.#read();
+    if (!this.#isRead) await this.#looking.now();
   }
 
   async list(): Promise<readonly Quarantined[]> {
     await this.#engine.saved().catch(() => {}); // what was refused was told already
-    await this.#read();
+    await this.#looking.now();
     return this.#value;
   }
 
   /** Something may have come to it, or gone. */
   async moved(): Promise<void> {
-    if (this.#isRead) await this.#read();
+    if (this.#isRead) await this.#looking.now();
   }
 
   ask(by: PeerId = this.#engine.device): Promise<void> {
@@ -56,31 +57,18 @@ export class QuarantineOf extends LiveValue<readonly Quarantined[]> implements Q
     return this.#engine.ask<void>("writeAgain");
   }
 
-  #read(): Promise<void> {
-    this.#again = true;
-    this.#reading ??= this.#look();
-    return this.#reading;
-  }
-
   async #look(): Promise<void> {
-    try {
-      while (this.#again && !this.#engine.isClosed) {
-        this.#again = false;
-        const told = await this.#engine.ask<Told[]>("quarantine").catch((error: { code?: string }) => {
-          if (error.code === "no_vault") return [];
-          throw error;
-        });
-        this.#isRead = true;
-        const value = told.map(one => Object.freeze({
-          type: one.type, id: one.id, by: one.by, commits: one.commits, requested: one.requested, deleted: one.deleted,
-          fields: Object.freeze(fieldsOf(this.#schema[one.type], one)),
-        }));
-        if (value.length === 0 && this.#value.length === 0) continue;
-        this.#value = Object.freeze(value);
-        this.notify();
-      }
-    } finally {
-      this.#reading = undefined; // in the step that has seen that nothing is new: what comes after it is looked at
-    }
+    const told = await this.#engine.ask<Told[]>("quarantine").catch((error: { code?: string }) => {
+      if (error.code === "no_vault") return [];
+      throw error;
+    });
+    this.#isRead = true;
+    const value = told.map(one => Object.freeze({
+      type: one.type, id: one.id, by: one.by, commits: one.commits, requested: one.requested, deleted: one.deleted,
+      fields: Object.freeze(fieldsOf(this.#schema[one.type], one)),
+    }));
+    if (value.length === 0 && this.#value.length === 0) return;
+    this.#value = Object.freeze(value);
+    this.notify();
   }
 }

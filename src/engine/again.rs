@@ -1,5 +1,6 @@
 //! Making commits again, in the device's new epoch: those of branches that count no more, those behind a hole in its own
-//! log, and those beyond a cut where the user wants that. Each copy names the commit that it stands for, and counts only while that one does not.
+//! log, and those beyond a cut where the user wants that. Each copy names the commit that it stands for, and counts only
+//! while that one does not.
 
 use super::SyncEngine;
 use super::io::{Reply, SyncEvent};
@@ -16,6 +17,9 @@ use crate::types::{
     StandsFor,
 };
 use crate::wire::*;
+
+/// Blocks of commits, and the logs that they are of.
+pub(super) type Blocks = Vec<(LogKey, Vec<u8>)>;
 
 impl SyncEngine {
     /// Takes what another device holds of a branch of this device's own log.
@@ -55,23 +59,33 @@ impl SyncEngine {
         Ok(())
     }
 
-    /// Makes again, in the new epoch, the commits of branches that count no more.
+    /// Makes again, in the new epoch, the commits of branches that count no more, and those that a call wants written
+    /// again. What this device may not write (any more, or yet) is kept until it may.
     pub(super) fn make_again(&mut self) {
         for (name, block) in std::mem::take(&mut self.again_unnamed) {
             let key = self.log_mut(&name).key;
             self.again.push((key, block));
         }
-        if self.again.is_empty() {
+        for (call, blocks) in std::mem::take(&mut self.rewrites) {
+            match blocks.iter().try_for_each(|(key, _)| self.may_write_to(*key)) {
+                Ok(()) => self.rewrites.push((call, blocks)),
+                Err(error) => self.refuse(call, error),
+            }
+        }
+        let rewrites = self.rewrites.iter().flat_map(|(_, blocks)| blocks);
+        let branches = self.again.iter().filter(|(key, _)| self.may_write_to(*key).is_ok());
+        let ready: Vec<(LogKey, &[u8])> = branches.chain(rewrites).map(|(key, block)| (*key, &block[..])).collect();
+        if ready.is_empty() {
             return;
         }
         // What they touch must be in memory.
         let Some(vault) = self.vault.as_ref().map(|vault| vault.membership.vault()) else { return };
         let mut seen = self.made_again();
         let mut commits: Vec<(LogKey, Commit)> = Vec::new();
-        for (key, block) in &self.again {
+        for (key, block) in ready {
             for commit in decode_block(block, vault).unwrap_or_default() {
                 if seen.insert((key.ty, stands_for(&commit))) {
-                    commits.push((*key, commit));
+                    commits.push((key, commit));
                 }
             }
         }
@@ -82,12 +96,17 @@ impl SyncEngine {
             self.read_pages(pages);
             return;
         }
-        self.again.clear();
         let mut arrived = Arrived::default();
-        arrived.batch.delete(Table::Meta, layout::meta::REMAKE);
+        let waiting = self.again.iter().filter(|(key, _)| self.may_write_to(*key).is_err()).cloned().collect();
+        self.again = waiting;
+        match self.again.is_empty() {
+            true => arrived.batch.delete(Table::Meta, layout::meta::REMAKE),
+            false => arrived.batch.put(Table::Meta, layout::meta::REMAKE, self.encode_again()),
+        }
         let count = commits.len() as u64;
         let mut again = Again::default();
-        arrived.landed.replies.extend(std::mem::take(&mut self.rewrites).into_iter().map(|call| (call, Reply::Done)));
+        let calls = std::mem::take(&mut self.rewrites);
+        arrived.landed.replies.extend(calls.into_iter().map(|(call, _)| (call, Reply::Done)));
         for (key, commit) in commits {
             if let Err(error) = self.make_one_again(key, commit, &mut again, &mut arrived) {
                 let me = self.me;
@@ -99,11 +118,30 @@ impl SyncEngine {
         self.finish_arrival(arrived);
     }
 
-    /// What this device's copies stand for, by type; those beyond a fork or a cut are to be made again themselves.
+    fn may_write_to(&self, log: LogKey) -> Result<()> {
+        self.type_name(log.ty).map_or(Ok(()), |name| self.may_write(name))
+    }
+
+    /// Commits of own branches that wait until this device may write their type, by type.
+    pub(super) fn wait_for_a_role(&self) -> SortedMap<TypeIx, u64> {
+        let mut waiting = SortedMap::new();
+        for (key, block) in self.again.iter().filter(|(key, _)| self.may_write_to(*key).is_err()) {
+            let commits = decode_header(block).map_or(0, |header| header.last_seq() + 1 - header.first_seq);
+            *waiting.entry(key.ty).or_default() += commits;
+        }
+        waiting
+    }
+
+    /// What this device's copies stand for, by type; those beyond a fork or a cut, or made without the right to, are to be
+    /// made again themselves.
     fn made_again(&self) -> SortedSet<(TypeIx, StandsFor)> {
         let own = self.logs.values().filter(|log| log.name.id.author == self.me);
         own.flat_map(|log| {
-            let lost = move |seq| log.beyond_fork(seq) || log.validity.refusal(seq) == Some(Refusal::BeyondCut);
+            let lost = move |seq| {
+                let why = log.validity.refusal(seq);
+                log.beyond_fork(seq)
+                    || matches!(why, Some(Refusal::BeyondCut | Refusal::MayNotWrite | Refusal::NotMember))
+            };
             let copies = log.copies.iter().filter(move |copy| !lost(copy.seq));
             copies.map(|copy| (log.key.ty, copy.of))
         })

@@ -213,23 +213,28 @@ impl SyncEngine {
             .collect()
     }
 
-    /// The branches that are held here of a removed device's forked logs. One that is a member makes its commits again,
+    /// The branches that are held here of a device's forked logs that it may not write. Who may makes its commits again,
     /// those of all branches.
     fn branches_of(&self, peer: &PeerId) -> Vec<Body> {
-        if self.is_member(peer) {
-            return Vec::new();
-        }
         (self.logs.values())
             .filter(|log| log.name.id.author == *peer && log.fork.is_some_and(|fork| fork.seq < log.tip.seq))
+            .filter(|log| !self.author_may_write(log))
             .map(|log| Body::AcceptBranch { log: log.name.clone(), seq: log.tip.seq, hash: log.tip.hash })
             .collect()
+    }
+
+    /// Whether the author of a log may write its type.
+    pub(super) fn author_may_write(&self, log: &Log) -> bool {
+        let name = &log.name;
+        let view = self.vault.as_ref().map(|vault| vault.membership.evaluate());
+        view.is_some_and(|view| view.may_write(name.entity_type.as_str(), &name.id.author))
     }
 
     /// What of a device's logs does not count for it lies beyond a cut.
     fn beyond_cuts(&self, peer: &PeerId) -> Result<Vec<LogRange>> {
         self.vault()?;
         let ranges: Vec<LogRange> = (self.logs.values())
-            .filter(|log| log.name.id.author == *peer && (log.fork.is_none() || !self.is_member(peer)))
+            .filter(|log| log.name.id.author == *peer && (log.fork.is_none() || !self.author_may_write(log)))
             .filter_map(|log| {
                 let vault = self.vault.as_ref()?;
                 // As it counts once its branch is accepted.

@@ -220,11 +220,11 @@ pub struct SyncEngine {
     unmatched: bool,
     /// Logs with a stored block that does not read back, and the first commit that is missing for it.
     damaged: SortedMap<LogKey, u64>,
-    /// Blocks of own branches whose commits are to be made again.
-    again: Vec<(LogKey, Vec<u8>)>,
+    /// Blocks of own branches whose commits are to be made again, as soon as this device may write their types.
+    again: again::Blocks,
     again_unnamed: Vec<(LogName, Vec<u8>)>,
-    /// Calls for which some of them are.
-    rewrites: Vec<CallId>,
+    /// Calls for which own commits are written again, and those.
+    rewrites: Vec<(CallId, again::Blocks)>,
     /// A checkpoint is on its way to the disk: its pages cannot be read yet.
     checkpointing: bool,
     wake_at: u64,

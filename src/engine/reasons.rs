@@ -175,10 +175,13 @@ impl SyncEngine {
                 });
             };
             if let Some(fork) = log.fork {
-                let message = format!(
-                    "its log has two branches after commit {}; it makes its commits again when it hears of it",
-                    fork.seq
-                );
+                let after = match self.author_may_write(log) {
+                    true => "it makes its commits again when it hears of it",
+                    false => {
+                        "it may write no more: an Admin may accept the branch that is held on its device (`accept`)"
+                    }
+                };
+                let message = format!("its log has two branches after commit {}; {after}", fork.seq);
                 push(Reason::Forked, log.tip.seq.saturating_sub(fork.seq), message);
             }
             for (range, refusal) in &log.validity.refused {
@@ -205,6 +208,17 @@ impl SyncEngine {
                 };
                 push(reason, range.end - range.start, message);
             }
+        }
+        for (ty, commits) in self.wait_for_a_role().into_iter().filter(|_| id.is_none()) {
+            reasons.push(NotSynced {
+                peer: self.me,
+                entity_type: self.type_name(ty).cloned(),
+                id: None,
+                reason: Reason::PolicyDenied,
+                commits,
+                message: "what this device wrote on a branch of its log is written again once it may write this type"
+                    .into(),
+            });
         }
         reasons
     }

@@ -205,16 +205,17 @@ impl SyncEngine {
                 _ => runs.push((key, vec![commit])),
             }
         }
+        let mut blocks = Vec::new();
         for (key, mut run) in runs {
             if let Some(last) = run.last_mut() {
                 last.signature = Some(self.config.keypair.sign_commit(&last.hash));
             }
             match encode_block(&run) {
-                Ok(block) => self.again.push((key, block)),
+                Ok(block) => blocks.push((key, block)),
                 Err(error) => return self.refuse(call, error),
             }
         }
-        self.rewrites.push(call);
+        self.rewrites.push((call, blocks));
     }
 }
 

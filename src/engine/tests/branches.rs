@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::revoking::{change, digest, shows};
 use super::*;
-use crate::engine::MemberChange;
+use crate::engine::{MemberChange, Reason};
 use crate::error::ErrorCode;
 use crate::store::MemoryStore;
 use crate::test;
@@ -16,6 +16,8 @@ struct Forked {
     /// Hold the author's second and third way.
     others: [Device; 2],
     author: PeerId,
+    /// The author's disk after its second way.
+    second: MemoryStore,
 }
 
 fn admitted(admin: &mut Device, seed: u8) -> Device {
@@ -49,13 +51,14 @@ impl Forked {
         hand_over(author, &mut admin, 1);
         let mut second = Device::open(2, Tuning::default(), early);
         second.write("note", id(4), "another way");
+        let way = second.disk.clone();
         hand_over(second, &mut others[0], 2);
         let mut third = Device::open(2, Tuning::default(), earliest);
         for number in 10..20 {
             third.write("note", id(number), "a third way");
         }
         hand_over(third, &mut others[1], 3);
-        Self { admin, others, author: me }
+        Self { admin, others, author: me, second: way }
     }
 }
 
@@ -63,13 +66,85 @@ fn is_as_accepted(device: &mut Device) {
     assert!(shows(device, "note", 1, "shared too") && shows(device, "note", 2, "kept"));
     assert!(shows(device, "note", 3, "kept as well"));
     assert!(!shows(device, "note", 4, "another") && !shows(device, "note", 10, "third"));
-    assert!(device.explain(None).iter().all(|reason| reason.reason != crate::engine::Reason::Forked));
+    assert!(device.explain(None).iter().all(|reason| reason.reason != Reason::Forked));
     assert_eq!(device.status().quarantined, 0);
 }
 
 #[test]
+fn what_a_restored_device_wrote_waits_for_its_role_and_is_not_lost() {
+    let mut admin = Device::new(1, Tuning::default());
+    admin.init(PolicyKind::Personal);
+    let mut author = admitted(&mut admin, 2);
+    let me = author.me;
+    author.write("note", id(1), "shared");
+    let early = author.disk.clone();
+    author.write("note", id(2), "handed over");
+    author.write("note", id(4), "handed over too");
+    connect(&mut author, &mut admin, LinkId(1));
+    admin.take(Input::LinkDown(LinkId(1)));
+    // Its disk was copied before that, the copy went on, and it has lost its role when it meets others.
+    let mut copy = Device::open(2, Tuning::default(), early);
+    copy.write("note", id(3), "of the copy");
+    change(&mut admin, MemberChange::Role { peer: me, role: SyncRole::ReadOnly });
+    connect(&mut admin, &mut copy, LinkId(2));
+    for device in [&mut admin, &mut copy] {
+        assert!(shows(device, "note", 2, "handed over") && !shows(device, "note", 3, "of the copy"));
+    }
+    let waits = |device: &mut Device| {
+        let reasons = device.explain(None).into_iter();
+        reasons.filter(|one| one.peer == me && one.reason == Reason::PolicyDenied).map(|one| one.commits).sum::<u64>()
+    };
+    assert_eq!(waits(&mut copy), 1);
+    let mut copy = Device::open_by_chance(2, 77, Tuning::default(), copy.disk);
+    assert_eq!(waits(&mut copy), 1, "after a start");
+    admin.take(Input::LinkDown(LinkId(2)));
+    change(&mut admin, MemberChange::Role { peer: me, role: SyncRole::Member });
+    connect(&mut admin, &mut copy, LinkId(3));
+    for device in [&mut admin, &mut copy] {
+        assert!(shows(device, "note", 2, "handed over") && shows(device, "note", 3, "of the copy"));
+        assert_eq!(waits(device), 0);
+    }
+    assert_eq!(digest(&mut admin), digest(&mut copy));
+}
+
+#[test]
+fn of_a_device_that_lost_its_role_an_admin_accepts_a_branch_and_the_others_come_with_the_role() {
+    let Forked { mut admin, others: [mut b, _], author, second } = Forked::new();
+    connect(&mut admin, &mut b, LinkId(10));
+    change(&mut admin, MemberChange::Role { peer: author, role: SyncRole::ReadOnly });
+    talk(&mut admin, &mut b);
+    let forked = |device: &mut Device| device.explain(None).into_iter().any(|one| one.reason == Reason::Forked);
+    assert!(forked(&mut b) && !shows(&mut b, "note", 2, "kept"));
+    change(&mut admin, MemberChange::Accept(author));
+    talk(&mut admin, &mut b);
+    is_as_accepted(&mut admin);
+    is_as_accepted(&mut b);
+    // The device itself comes with the disk that went another way.
+    let mut second = Device::open_by_chance(2, 99, Tuning::default(), second);
+    let links = [(LinkId(10), 0, 1), (LinkId(11), 0, 2)];
+    link_up(&mut admin, &mut second, LinkId(11));
+    talk_all(&mut [&mut admin, &mut b, &mut second], &links);
+    for device in [&mut admin, &mut second] {
+        assert!(shows(device, "note", 2, "kept") && !shows(device, "note", 4, "another way"));
+    }
+    assert_eq!(digest(&mut admin), digest(&mut second));
+    change(&mut admin, MemberChange::Role { peer: author, role: SyncRole::Member });
+    talk_all(&mut [&mut admin, &mut b, &mut second], &links);
+    // Others' commits are passed on after a while, for their author may have done it.
+    admin.now += 1_000_000;
+    admin.take(Input::Tick);
+    talk_all(&mut [&mut admin, &mut b, &mut second], &links);
+    for device in [&mut admin, &mut b, &mut second] {
+        assert!(shows(device, "note", 2, "kept") && shows(device, "note", 4, "another way"));
+        let left = device.explain(None).into_iter().filter(|one| one.reason != Reason::NoRoute).collect::<Vec<_>>();
+        assert!(left.is_empty() && device.status().quarantined == 0, "{left:?}");
+    }
+    assert_eq!([digest(&mut b), digest(&mut second)], [digest(&mut admin), digest(&mut admin)]);
+}
+
+#[test]
 fn an_admin_accepts_the_branch_it_holds_and_all_devices_go_on_with_that() {
-    let Forked { mut admin, others: [mut b, mut c], author } = Forked::new();
+    let Forked { mut admin, others: [mut b, mut c], author, .. } = Forked::new();
     connect(&mut admin, &mut b, LinkId(10));
     assert!(!shows(&mut admin, "note", 2, "kept") && shows(&mut admin, "note", 1, "shared too"), "no branch counts");
     let accept = |device: &mut Device| device.call(Call::Change(MemberChange::Accept(author)));
@@ -99,7 +174,7 @@ fn an_admin_accepts_the_branch_it_holds_and_all_devices_go_on_with_that() {
 
 #[test]
 fn a_branch_that_comes_after_another_was_accepted_takes_nothing_away() {
-    let Forked { mut admin, others: [mut b, mut c], author } = Forked::new();
+    let Forked { mut admin, others: [mut b, mut c], author, .. } = Forked::new();
     connect(&mut admin, &mut b, LinkId(10));
     change(&mut admin, MemberChange::Remove(author));
     change(&mut admin, MemberChange::Accept(author));
@@ -155,7 +230,7 @@ fn a_fork_behind_the_accepted_commit_is_one_as_any_other() {
 
 #[test]
 fn of_branches_that_two_admins_accept_apart_all_end_with_the_same() {
-    let Forked { mut admin, others: [mut b, mut c], author } = Forked::new();
+    let Forked { mut admin, others: [mut b, mut c], author, .. } = Forked::new();
     let other = b.me;
     change(&mut admin, MemberChange::Role { peer: other, role: SyncRole::Admin });
     change(&mut admin, MemberChange::Remove(author));

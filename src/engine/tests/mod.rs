@@ -175,11 +175,16 @@ impl Device {
 
 /// Opens a link between two devices and lets them talk until they have nothing to say.
 pub fn connect(a: &mut Device, b: &mut Device, link: LinkId) {
-    a.take(Input::LinkUp { link, peer: b.me, initiator: true, via: Via::Direct });
-    b.take(Input::LinkUp { link, peer: a.me, initiator: false, via: Via::Direct });
+    link_up(a, b, link);
     talk(a, b);
 }
 
+pub fn link_up(a: &mut Device, b: &mut Device, link: LinkId) {
+    a.take(Input::LinkUp { link, peer: b.me, initiator: true, via: Via::Direct });
+    b.take(Input::LinkUp { link, peer: a.me, initiator: false, via: Via::Direct });
+}
+
+/// Delivers what two devices have to say to each other, where neither has a link to a third one.
 pub fn talk(a: &mut Device, b: &mut Device) {
     let mut rounds = 0;
     while !(a.sent.is_empty() && b.sent.is_empty()) {
@@ -190,6 +195,19 @@ pub fn talk(a: &mut Device, b: &mut Device) {
         }
         for (link, bytes) in std::mem::take(&mut b.sent) {
             a.take(Input::Frame(link, bytes));
+        }
+    }
+}
+
+/// Delivers what all of these have to say to each other, over the links between them.
+pub fn talk_all(devices: &mut [&mut Device], links: &[(LinkId, usize, usize)]) {
+    while devices.iter().any(|device| !device.sent.is_empty()) {
+        for from in 0..devices.len() {
+            for (link, bytes) in std::mem::take(&mut devices[from].sent) {
+                let Some((_, a, b)) = links.iter().find(|(of, ..)| *of == link) else { continue };
+                let to = if *a == from { *b } else { *a };
+                devices[to].take(Input::Frame(link, bytes));
+            }
         }
     }
 }

@@ -57,19 +57,6 @@ pub fn teams(peer: PeerId, names: &[&str]) -> MemberChange {
     MemberChange::Teams { peer, teams: names.iter().map(|name| TeamId((*name).into())).collect() }
 }
 
-/// Delivers what all of these have to say to each other, over the links between them.
-fn talk_all(devices: &mut [&mut Device], links: &[(LinkId, usize, usize)]) {
-    while devices.iter().any(|device| !device.sent.is_empty()) {
-        for from in 0..devices.len() {
-            for (link, bytes) in std::mem::take(&mut devices[from].sent) {
-                let Some((_, a, b)) = links.iter().find(|(of, ..)| *of == link) else { continue };
-                let to = if *a == from { *b } else { *a };
-                devices[to].take(Input::Frame(link, bytes));
-            }
-        }
-    }
-}
-
 fn unplug(devices: &mut [&mut Device], links: &[LinkId]) {
     for device in devices {
         links.iter().for_each(|link| device.take(Input::LinkDown(*link)));
