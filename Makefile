@@ -4,6 +4,8 @@
 FEATURES     ?= cli,relay,sim
 # The same for wasm32; what browsers run.
 WASM_FEATURES := text,p2p,sim
+# The binaries as `test-native` builds them: a test beside them gives their dependencies the same features.
+BINARIES     := --locked --features $(FEATURES) --bins --test architecture
 SEEDS        ?= 1000
 FUZZ_SECONDS ?= 60
 CARGO        ?= cargo
@@ -57,13 +59,13 @@ wasm: ## the core for wasm32: clippy (where it can), unit tests and a short simu
 	    scripts/wasm-cargo test --locked --target wasm32-unknown-unknown --no-default-features --features $(WASM_FEATURES) --lib
 
 browser: ## store, keys, a simulation, and sessions with a native device, in Chromium and in Firefox, headless
-	$(CARGO) build --locked --features $(FEATURES) --bin privstack
+	$(CARGO) build $(BINARIES)
 	scripts/browser-tests chromium
 	scripts/browser-tests firefox
 
 pkg: ## the npm package: build, size, tarball; types, Node, bundlers; tabs, devices, faults and the notes board in browsers
 	scripts/npm-package
-	$(CARGO) build --locked --features $(FEATURES) --bin privstack --bin privstack-relay
+	$(CARGO) build $(BINARIES)
 	scripts/npm-tests
 
 package: ## the packed crate builds in an empty project

@@ -4,6 +4,7 @@ mod blocking;
 mod config;
 mod core;
 mod device;
+mod entities;
 mod events;
 mod handle;
 mod members;

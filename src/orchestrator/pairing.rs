@@ -1,4 +1,4 @@
-//! [`PairingManager`]: pairing for apps that want it as a few plain calls.
+//! Pairing: the handle's methods for it, and [`PairingManager`] for apps that want it as a few plain calls.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -6,13 +6,72 @@ use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 use super::config::SyncCommand;
-use super::handle::OrchestratorHandle;
-use crate::engine::{Call, MemberChange, Offer, TrustedPeer};
+use super::handle::{OrchestratorHandle, unexpected};
+use crate::engine::{Call, MemberChange, Offer, Reply, TrustedPeer};
 use crate::error::Result;
-use crate::pairing::{CODE_SECONDS, CodeKind, MAX_TRIES, SyncCode};
+use crate::pairing::{CODE_SECONDS, CodeKind, MAX_TRIES, PairingPeer, ShownCode, SyncCode};
 use crate::platform::entropy;
 use crate::platform::host::time;
+use crate::policy::SyncRole;
 use crate::types::{Instant, PeerId};
+
+impl OrchestratorHandle {
+    /// Pairing as a few plain calls.
+    pub fn pairing(&self) -> PairingManager {
+        PairingManager::new(self.clone())
+    }
+
+    /// Shows a pairing code, or the one that is shown already. A new one takes the place of one that has ended:
+    /// [`SyncEvent::PairingCode`] tells of each.
+    pub async fn pair_offer(&self, offer: Offer) -> Result<ShownCode> {
+        match self.call(Call::PairOffer(offer)).await? {
+            Reply::PairingCode(shown) => Ok(*shown),
+            reply => unexpected(reply),
+        }
+    }
+
+    /// Waits for a device whose user typed the code; then both users compare the words.
+    pub async fn pair_wait(&self) -> Result<PairingPeer> {
+        self.pairing_peer(Call::PairWait).await
+    }
+
+    /// Joins by a code that another device shows; answers once both have proved that they know it. `addresses` may
+    /// say where that device is, each ending in `/p2p/` and its PeerId; without any it is looked for.
+    pub async fn pair_join(&self, code: SyncCode, addresses: Vec<String>) -> Result<PairingPeer> {
+        self.pairing_peer(Call::PairJoin { code, addresses }).await
+    }
+
+    async fn pairing_peer(&self, call: Call) -> Result<PairingPeer> {
+        match self.call(call).await? {
+            Reply::PairingPeer(peer) => Ok(*peer),
+            reply => unexpected(reply),
+        }
+    }
+
+    /// This device's user has compared the words. On the device that shows the code, `role` is what the other becomes.
+    /// Answers when both devices trust each other; fails with `rejected`, `aborted` or `timeout` where they do not.
+    pub async fn pair_confirm(&self, role: SyncRole) -> Result<PeerId> {
+        match self.call(Call::PairConfirm(role)).await? {
+            Reply::Paired(peer) => Ok(peer),
+            reply => unexpected(reply),
+        }
+    }
+
+    /// This device's user says no: the words differ, or it is not the device.
+    pub async fn pair_reject(&self) -> Result<()> {
+        self.call(Call::PairReject).await.map(drop)
+    }
+
+    /// Ends whatever pairing is under way.
+    pub async fn pair_cancel(&self) -> Result<()> {
+        self.call(Call::PairCancel).await.map(drop)
+    }
+
+    /// Lets pairing go on after `pairing_locked`.
+    pub async fn pair_unlock(&self) -> Result<()> {
+        self.call(Call::PairUnlock).await.map(drop)
+    }
+}
 
 /// A device as discovery or the app describes it.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

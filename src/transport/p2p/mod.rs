@@ -5,8 +5,11 @@
 //! stream; `links.rs` says which one stays where both sides dialled.
 
 mod address;
+mod asking;
 mod behaviour;
 mod config;
+mod connections;
+mod dialling;
 mod identity;
 mod link;
 mod links;

@@ -12,23 +12,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::StreamExt;
-use libp2p::core::ConnectedPoint;
+use libp2p::Multiaddr;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::multiaddr::Protocol;
-use libp2p::request_response::{self, OutboundRequestId};
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, DialError, Stream, Swarm, SwarmEvent};
-use libp2p::{Multiaddr, identify, ping};
+use libp2p::request_response::OutboundRequestId;
+use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::swarm::{ConnectionId, Stream, Swarm, SwarmEvent};
 
-use super::address::{self, AddressBook, MAX_ADDRESSES};
+use super::address::{self, AddressBook};
 use super::behaviour::{Behaviour, BehaviourEvent, Discovery};
-use super::links::{Links, Opened};
-use super::nameplates::{Answer, Ask};
+use super::connections::Connection;
+use super::dialling::causes;
+use super::links::Links;
+use super::nameplates::Ask;
 use super::pairing::{PairLinks, Wanted};
 use super::relays::Relays;
-use super::streams::{Sort, StreamEvent};
 use super::{P2pConfig, identity};
-use crate::engine::{LinkId, Via};
+use crate::engine::LinkId;
 use crate::error::{Error, ErrorCode, Result};
 use crate::transport::{Transport, TransportEvent};
 use crate::types::PeerId;
@@ -37,8 +37,6 @@ use crate::types::PeerId;
 const DEAD_TICKS: u32 = 15;
 /// The same where a newer stream of the same peer waits: a little more than one ping.
 const DEAD_TICKS_RIVAL: u32 = 7;
-/// Questions that wait for a connection with a relay.
-const MAX_UNASKED: usize = 16;
 /// Swarm events handled between two looks at the links.
 const SWARM_EVENTS: usize = 64;
 
@@ -51,49 +49,27 @@ pub struct P2pTransport<D: Discovery> {
     pub(super) links: Links<Stream, ConnectionId>,
     pub(super) pairings: PairLinks<Stream, ConnectionId>,
     /// Whom to pair with once a connection is there.
-    pair_wanted: Wanted,
+    pub(super) pair_wanted: Wanted,
     /// Questions to relays that are not answered.
-    asked: HashMap<OutboundRequestId, Ask>,
+    pub(super) asked: HashMap<OutboundRequestId, Ask>,
     /// Those for relays that there is no connection with yet.
-    unasked: Vec<(libp2p::PeerId, Ask)>,
+    pub(super) unasked: Vec<(libp2p::PeerId, Ask)>,
     /// The number that is looked up, where a relay said that this device has to wait for that.
-    refused: Option<u16>,
+    pub(super) refused: Option<u16>,
     pub(super) connections: HashMap<ConnectionId, Connection>,
-    dialling: HashMap<ConnectionId, String>,
+    pub(super) dialling: HashMap<ConnectionId, String>,
     /// Dials of known peers under way, and where they go: a new address is tried beside them at once.
-    attempts: HashMap<ConnectionId, (PeerId, Vec<Multiaddr>)>,
+    pub(super) attempts: HashMap<ConnectionId, (PeerId, Vec<Multiaddr>)>,
     listeners: HashMap<ListenerId, String>,
     pub(super) relays: Relays,
-    book: AddressBook,
+    pub(super) book: AddressBook,
     me: libp2p::PeerId,
     pub(super) sleep: Sleep,
     second: Option<Pin<Box<dyn Future<Output = ()>>>>,
     pub(super) paused: bool,
     /// Seconds until connections whose links still send are cut.
     pub(super) resting: Option<u32>,
-    events: VecDeque<TransportEvent>,
-}
-
-pub(super) struct Connection {
-    peer: PeerId,
-    remote: Multiaddr,
-    via: Via,
-    /// The stream that is being opened on it, by us.
-    opening: Option<Opening>,
-    /// Whether a pairing stream is.
-    pairing: bool,
-    /// Whether it has failed and is being closed.
-    failed: bool,
-    /// Seconds since anything was heard on it.
-    silent: u32,
-}
-
-/// A stream that is being opened by this side.
-enum Opening {
-    /// On a connection just made: a failure is reported.
-    Fresh,
-    /// On a connection that was there already, and may be dead: a failure leads to a dial of these addresses.
-    Reused(Vec<String>),
+    pub(super) events: VecDeque<TransportEvent>,
 }
 
 impl<D: Discovery> P2pTransport<D> {
@@ -306,283 +282,6 @@ impl<D: Discovery> P2pTransport<D> {
             _ => {}
         }
     }
-
-    fn on_connected(&mut self, id: ConnectionId, peer: PeerId, endpoint: &ConnectedPoint) {
-        let mut remote = endpoint.get_remote_address().clone();
-        address::take_peer(&mut remote);
-        let via = if endpoint.is_relayed() { Via::Relay } else { address::via(&remote) };
-        self.connections.insert(
-            id,
-            Connection { peer, remote: remote.clone(), via, opening: None, pairing: false, failed: false, silent: 0 },
-        );
-        if let Ok(name) = identity::to_libp2p(&peer)
-            && self.relays.has(&name)
-        {
-            self.ask_what_waits(name);
-        }
-        // A relay holds no session.
-        if endpoint.is_dialer() && !identity::to_libp2p(&peer).is_ok_and(|peer| self.relays.has(&peer)) {
-            self.book.remember(peer, remote);
-            if self.pair_wanted.remove(&peer) {
-                // Whoever pairs is no member yet; a session follows by a dial of its own.
-                return self.open_pairing(id, peer);
-            }
-            // A link that the peer opened meanwhile stays: one stream a pair, opened once.
-            if !self.links.is_up(&peer) {
-                self.open(id, Opening::Fresh);
-            }
-        }
-    }
-
-    fn open(&mut self, id: ConnectionId, opening: Opening) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        if let Ok(peer) = identity::to_libp2p(&connection.peer) {
-            connection.opening = Some(opening);
-            self.swarm.behaviour_mut().streams.open(peer, id, Sort::Session);
-        }
-    }
-
-    fn open_pairing(&mut self, id: ConnectionId, peer: PeerId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        if let Ok(name) = identity::to_libp2p(&peer) {
-            connection.pairing = true;
-            self.swarm.behaviour_mut().streams.open(name, id, Sort::Pairing);
-        }
-    }
-
-    fn pairing_failed(&mut self, peer: PeerId, why: String) {
-        self.events.push_back(TransportEvent::PairingFailed(peer, why));
-    }
-
-    fn on_stream(&mut self, id: ConnectionId, event: StreamEvent) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let (peer, via) = (connection.peer, connection.via);
-        let (stream, initiator) = match event {
-            StreamEvent::Inbound(Sort::Session, stream) => (stream, false),
-            StreamEvent::Outbound(Sort::Session, stream) => (stream, true),
-            StreamEvent::Inbound(Sort::Pairing, stream) => {
-                return self.pairings.add(Opened { peer, stream, connection: id, initiator: false, via });
-            }
-            StreamEvent::Outbound(Sort::Pairing, stream) => {
-                connection.pairing = false;
-                return self.pairings.add(Opened { peer, stream, connection: id, initiator: true, via });
-            }
-            StreamEvent::Refused(Sort::Pairing, why) => {
-                connection.pairing = false;
-                return self.pairing_failed(peer, why);
-            }
-            StreamEvent::Refused(Sort::Session, why) => {
-                let opening = connection.opening.take();
-                let (peer, remote) = (connection.peer, connection.remote.clone());
-                // A connection that cannot carry a session is of no use; the next dial makes a new one.
-                connection.failed = true;
-                self.swarm.close_connection(id);
-                return self.open_failed(peer, opening, format!("{remote}: {why}"));
-            }
-        };
-        connection.opening.take_if(|_| initiator);
-        if !self.paused {
-            self.links.add(Opened { peer, stream, connection: id, initiator, via });
-        }
-    }
-
-    fn on_closed(&mut self, cx: &mut Context<'_>, id: ConnectionId, why: &str) {
-        let Some(connection) = self.connections.remove(&id) else { return };
-        self.links.connection_closed(cx, &connection.peer, id);
-        self.pairings.connection_closed(cx, id);
-        let why = format!("{} closed the connection: {why}", connection.remote);
-        if connection.pairing {
-            self.pairing_failed(connection.peer, why.clone());
-        }
-        self.open_failed(connection.peer, connection.opening, why);
-    }
-
-    fn open_failed(&mut self, peer: PeerId, opening: Option<Opening>, why: String) {
-        match opening {
-            None => {}
-            Some(Opening::Fresh) => self.dial_failed(peer, why),
-            Some(Opening::Reused(addresses)) => self.dial(peer, addresses),
-        }
-    }
-
-    fn dial_failed(&mut self, peer: PeerId, why: String) {
-        if self.pair_wanted.remove(&peer) {
-            self.pairing_failed(peer, why.clone());
-        }
-        if !self.links.is_up(&peer) {
-            self.events.push_back(TransportEvent::DialFailed(peer, why));
-        }
-    }
-
-    fn on_dial_error(&mut self, peer: Option<libp2p::PeerId>, address: Option<String>, error: &DialError) {
-        let why = if self.paused { "links are paused on this device".into() } else { describe(error) };
-        let peer = peer.and_then(|peer| identity::from_libp2p(&peer).ok());
-        match (peer, address) {
-            (_, Some(address)) => {
-                let error = Error::new(ErrorCode::Unreachable, format!("no link with {address}: {why}"));
-                self.events.push_back(TransportEvent::AddressFailed(address, error));
-            }
-            (Some(peer), None) => self.dial_failed(peer, why),
-            (None, None) => {}
-        }
-    }
-
-    /// Where a peer with a link says it can be reached, for the time after this link. Of others nothing is believed.
-    fn on_identify(&mut self, event: identify::Event) {
-        let identify::Event::Received { connection_id, info, .. } = event else { return };
-        let Some(peer) = self.connections.get(&connection_id).map(|connection| connection.peer) else { return };
-        if self.links.uses(&peer, connection_id) {
-            let name = info.public_key.to_peer_id();
-            self.on_found(info.listen_addrs.into_iter().take(MAX_ADDRESSES).map(|address| (name, address)).collect());
-        }
-    }
-
-    fn on_ping(&mut self, event: ping::Event) {
-        match (event.result, self.connections.get_mut(&event.connection)) {
-            (Ok(_), Some(connection)) => connection.silent = 0,
-            (Err(error), Some(connection)) => {
-                tracing::debug!(peer = %connection.peer, %error, "ping failed");
-                self.swarm.close_connection(event.connection);
-            }
-            (_, None) => {}
-        }
-    }
-
-    fn on_nameplate(&mut self, event: request_response::Event<Ask, Answer>) {
-        let (id, answer) = match event {
-            request_response::Event::Message {
-                message: request_response::Message::Response { request_id, response },
-                ..
-            } => (request_id, Some(response)),
-            request_response::Event::OutboundFailure { request_id, error, .. } => {
-                tracing::debug!(%error, "a relay did not answer");
-                (request_id, None)
-            }
-            _ => return,
-        };
-        match (self.asked.remove(&id), answer) {
-            (Some(Ask::Claim), Some(Answer::Number(number))) => {
-                self.events.push_back(TransportEvent::NameplateClaimed(number));
-            }
-            (Some(Ask::Find(number)), Some(Answer::Device(peer))) => {
-                self.asked.retain(|_, ask| *ask != Ask::Find(number));
-                self.unasked.retain(|(_, ask)| *ask != Ask::Find(number));
-                self.events.push_back(TransportEvent::NameplateFound(number, Ok(Some(peer))));
-            }
-            (Some(Ask::Find(number)), answer) => {
-                if answer == Some(Answer::Busy) {
-                    self.refused = Some(number);
-                }
-                // Only once no other relay can say more.
-                if !self.is_asked(number) {
-                    let found = not_found(self.refused == Some(number), answer.is_some());
-                    self.events.push_back(TransportEvent::NameplateFound(number, found));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn is_asked(&self, number: u16) -> bool {
-        let mut all = self.asked.values().chain(self.unasked.iter().map(|(_, ask)| ask));
-        all.any(|ask| *ask == Ask::Find(number))
-    }
-
-    /// Asks once there is a connection: the place at the relay is what makes one.
-    fn ask_relay(&mut self, relay: libp2p::PeerId, ask: Ask) {
-        if !self.swarm.is_connected(&relay) {
-            if self.unasked.len() < MAX_UNASKED {
-                self.unasked.push((relay, ask));
-            }
-            return;
-        }
-        let id = self.swarm.behaviour_mut().nameplates.send_request(&relay, ask);
-        self.asked.insert(id, ask);
-    }
-
-    /// A relay can be asked now.
-    fn ask_what_waits(&mut self, relay: libp2p::PeerId) {
-        let (now, later) = std::mem::take(&mut self.unasked).into_iter().partition(|(peer, _)| *peer == relay);
-        self.unasked = later;
-        let now: Vec<_> = now;
-        now.into_iter().for_each(|(relay, ask)| self.ask_relay(relay, ask));
-    }
-
-    fn on_found(&mut self, found: Vec<(libp2p::PeerId, Multiaddr)>) {
-        let mut peers: Vec<(PeerId, Vec<String>)> = Vec::new();
-        for (peer, mut address) in found {
-            let Ok(peer) = identity::from_libp2p(&peer) else { continue };
-            address::take_peer(&mut address);
-            if address.is_empty() || address::is_loopback(&address) {
-                continue;
-            }
-            self.book.remember(peer, address.clone());
-            match peers.iter_mut().find(|(other, _)| *other == peer) {
-                Some((_, addresses)) => addresses.push(address.to_string()),
-                None => peers.push((peer, vec![address.to_string()])),
-            }
-        }
-        self.events.extend(peers.into_iter().map(|(peer, addresses)| TransportEvent::PeerFound(peer, addresses)));
-    }
-
-    fn dial_peer(&mut self, peer: PeerId, given: &[String]) -> Result<(), String> {
-        if self.paused {
-            return Err("links are paused on this device".into());
-        }
-        if self.links.is_up(&peer) {
-            return Ok(());
-        }
-        if let Some(id) = self.latest_connection(&peer) {
-            if self.connections.get(&id).is_some_and(|connection| connection.opening.is_none()) {
-                self.open(id, Opening::Reused(given.to_vec()));
-            }
-            return Ok(());
-        }
-        self.connect(peer, given)
-    }
-
-    /// An older connection may be dead without having been noticed yet.
-    fn latest_connection(&self, peer: &PeerId) -> Option<ConnectionId> {
-        let existing = self.connections.iter().filter(|(_, connection)| connection.peer == *peer && !connection.failed);
-        existing.map(|(id, _)| *id).max()
-    }
-
-    fn connect(&mut self, peer: PeerId, given: &[String]) -> Result<(), String> {
-        let name = identity::to_libp2p(&peer).map_err(|error| error.to_string())?;
-        let mut addresses = Vec::new();
-        let mut bad = Vec::new();
-        for text in given {
-            match address::parse(text) {
-                Ok((address, named)) if named.is_none_or(|named| named == name) => addresses.push(address),
-                Ok(_) => bad.push(format!("`{text}` names another peer")),
-                Err(error) => bad.push(error.message().to_owned()),
-            }
-        }
-        addresses.extend(self.book.of(&peer).cloned());
-        addresses.extend(self.relays.circuits());
-        let mut seen = std::collections::HashSet::new();
-        addresses.retain(|address| seen.insert(address.clone()));
-        addresses.truncate(2 * MAX_ADDRESSES);
-        if addresses.is_empty() {
-            bad.insert(0, "no address is known where it could be reached".into());
-            return Err(bad.join("; "));
-        }
-        let under_way: Vec<&Multiaddr> =
-            self.attempts.values().filter(|(other, _)| *other == peer).flat_map(|(_, addresses)| addresses).collect();
-        addresses.retain(|address| !under_way.contains(&address));
-        if addresses.is_empty() {
-            return Ok(()); // already on its way: that dial will be reported
-        }
-        let options = DialOpts::peer_id(name).condition(PeerCondition::Always).addresses(addresses.clone()).build();
-        let id = options.connection_id();
-        match self.swarm.dial(options) {
-            Ok(()) => {
-                self.attempts.insert(id, (peer, addresses));
-                Ok(())
-            }
-            Err(error) => Err(describe(&error)),
-        }
-    }
 }
 
 impl<D: Discovery> Transport for P2pTransport<D> {
@@ -701,59 +400,5 @@ impl<D: Discovery> Transport for P2pTransport<D> {
 impl<D: Discovery> fmt::Debug for P2pTransport<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("P2pTransport").field("me", &self.me).field("connections", &self.connections.len()).finish()
-    }
-}
-
-/// What is said of a number that no relay has named a device for: whether one `refused` to look it up, and whether the
-/// last `answered`.
-fn not_found(refused: bool, answered: bool) -> Result<Option<PeerId>> {
-    match (refused, answered) {
-        (true, _) => Err(Error::new(
-            ErrorCode::Busy,
-            "too many codes were looked up at the relay just now; wait a minute, then type the code that is shown then",
-        )),
-        (false, true) => Ok(None),
-        (false, false) => Err(Error::new(
-            ErrorCode::Unreachable,
-            "the relay did not answer; check that it can be reached, and try again",
-        )),
-    }
-}
-
-/// An error and what caused it, in one line; a cause that its effect already quotes is left out.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = cause.source();
-    }
-    text
-}
-
-fn describe(error: &DialError) -> String {
-    match error {
-        DialError::Transport(tried) => {
-            let tried: Vec<_> = tried
-                .iter()
-                .map(|(address, error)| {
-                    let mut address = address.clone();
-                    address::take_peer(&mut address);
-                    match error {
-                        TransportError::MultiaddrNotSupported(_) => format!("{address}: no such transport here"),
-                        TransportError::Other(error) => format!("{address}: {}", causes(error)),
-                    }
-                })
-                .collect();
-            format!("no answer at {}", tried.join("; "))
-        }
-        DialError::WrongPeerId { obtained, address } => format!("another device answers at {address}: {obtained}"),
-        DialError::LocalPeerId { address } => format!("{address} is this device itself"),
-        DialError::NoAddresses => "no address is known where it could be reached".into(),
-        DialError::Denied { cause } => causes(cause),
-        other => causes(other),
     }
 }
