@@ -8,13 +8,18 @@ use super::remote::Arrived;
 use super::{Phase, SyncEngine};
 use crate::error::Result;
 use crate::policy::{Body, Membership, Op};
-use crate::types::{Commit, CommitHeader, EntityType, Event, Hash, events_hash};
+use crate::types::{Commit, CommitHeader, EntityType, Event, Hash, LogName, events_hash};
 use crate::wire::encode_block;
 
 impl SyncEngine {
     /// The membership operations held in memory.
     pub(crate) fn membership(&self) -> Option<&Membership> {
         self.vault.as_ref().map(|vault| &vault.membership)
+    }
+
+    /// The logs that have branches, and the last commit that those share.
+    pub(crate) fn forks(&self) -> Vec<(LogName, u64)> {
+        self.logs.values().filter_map(|log| Some((log.name.clone(), log.fork?.seq))).collect()
     }
 
     /// Whether nothing keeps this engine from writing just now.

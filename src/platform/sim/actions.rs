@@ -232,6 +232,7 @@ impl World {
             Plan::RestoreMarked | Plan::RestoreUnmarked if joined > 1 => self.copy_or_restore(d),
             Plan::Clone | Plan::Cheat if joined > 1 => self.clone_device(d),
             Plan::Damage if joined > 1 => self.damage(d),
+            Plan::Members if joined > 1 && self.politics.restores && self.rng.one_in(4) => self.copy_or_restore(d),
             Plan::Members if joined > 1 => self.change_members(),
             _ => {}
         }
@@ -245,7 +246,11 @@ impl World {
         if !self.rng.one_in(2) {
             return;
         }
-        let marked = self.plan == Plan::RestoreMarked;
+        let marked = match self.plan {
+            Plan::Members => self.rng.one_in(4),
+            plan => plan == Plan::RestoreMarked,
+        };
+        self.politics.restored.insert(self.devices[of].peer);
         self.faults.add(if marked { Fault::RestoredMarked } else { Fault::RestoredUnmarked });
         self.say(format!("{of} is restored"));
         self.crash(of);

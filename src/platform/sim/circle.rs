@@ -5,16 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::expect::{Must, Token, tokens_of};
 use super::members::TYPES;
+use super::verdicts::{Logs, Verdicts};
 use super::world::World;
 use crate::crdt::EntityView;
 use crate::engine::{Call, NotSynced, Reason, Reply};
-use crate::policy::{Body, LogFacts, Membership, Op, Refusal, Validity, valid};
+use crate::policy::{Body, Membership, Op, Refusal, Validity};
 use crate::store::{Table, WriteBatch, WriteOp};
 use crate::types::{Commit, EntityType, LogName, PeerId};
 use crate::wire::{EventBatchMessage, FrontierEntry, Item, Message, Scope, SyncState, decode_block, decode_header};
-
-/// The commits of each log that a disk holds.
-type Logs = BTreeMap<LogName, BTreeMap<u64, Commit>>;
 
 impl World {
     /// Whether two devices take each other, and themselves, for members.
@@ -69,7 +67,9 @@ impl World {
                 if shown[&(*a, *name)] != shown[&(*b, *name)] {
                     return Ok(Some(format!("{a} and {b} both read `{name}` and show different states of it; ")));
                 }
-                let [one, two] = [*a, *b].map(|d| tips(&self.logs_on_disk(d), name));
+                // Of a log with branches they may hold different ones.
+                let forks = [self.forks(*a), self.forks(*b)].concat();
+                let [one, two] = [*a, *b].map(|d| tips(&self.logs_on_disk(d), name, &forks));
                 if one != two {
                     return Ok(Some(format!("{a} and {b} both read `{name}` and hold {one:?} and {two:?}; ")));
                 }
@@ -108,6 +108,11 @@ impl World {
             let apart = !mutual.contains(&reason.peer);
             let good = match reason.reason {
                 Reason::Quarantined => true,
+                // What it wrote on a branch waits until it may write again.
+                Reason::PolicyDenied if reason.peer == me => {
+                    reason.entity_type.as_ref().is_some_and(|name| !view.may_write(name.as_str(), &me))
+                }
+                Reason::Forked => self.forks(d).iter().any(|(log, _)| log.id.author == reason.peer),
                 Reason::PolicyDenied => reason.entity_type.as_ref().is_some_and(|name| {
                     !view.may_read(name.as_str(), &me) || !view.may_read(name.as_str(), &reason.peer)
                 }),
@@ -128,6 +133,11 @@ impl World {
             }
         }
         why
+    }
+
+    /// The logs of which a device knows that they have branches, and the last commit that those share.
+    fn forks(&self, d: usize) -> Vec<(LogName, u64)> {
+        self.devices[d].engine.as_ref().map(|engine| engine.forks()).unwrap_or_default()
     }
 
     fn logs_on_disk(&self, d: usize) -> Logs {
@@ -167,8 +177,14 @@ impl World {
             let mut quarantined: BTreeMap<(PeerId, EntityType), u64> = BTreeMap::new();
             // A text shows what was typed behind words that have not come only when those come.
             let mut incomplete = BTreeSet::new();
+            let forks = self.forks(d).into_iter().collect();
+            let verdicts = Verdicts::new(&logs, &forks, &membership);
             for (name, commits) in &logs {
-                let verdict = valid(&facts(name, commits), &membership);
+                let verdict = verdicts.of(name);
+                let waits = verdicts.quarantined(name);
+                if waits > 0 {
+                    *quarantined.entry((name.id.author, name.entity_type.clone())).or_default() += waits;
+                }
                 self.no_honest_commit_is_invalid(d, name, &verdict)?;
                 nothing_counts_beyond_a_removal(name, commits, &membership, &verdict)?;
                 for (seq, commit) in commits {
@@ -184,7 +200,6 @@ impl World {
                         }
                     }
                     if !verdict.is_valid(*seq) {
-                        *quarantined.entry((name.id.author, name.entity_type.clone())).or_default() += 1;
                         continue;
                     }
                     for (entity, token) in tokens_of(commit) {
@@ -228,7 +243,9 @@ impl World {
     /// was never wrong in itself.
     fn no_honest_commit_is_invalid(&self, d: usize, name: &LogName, verdict: &Validity) -> Result<(), String> {
         let rogue = self.politics.rogue.is_some_and(|rogue| self.devices[rogue].peer == name.id.author);
-        let wrong = |why: &Refusal| !matches!(why, Refusal::BeyondCut | Refusal::NotMember | Refusal::MayNotWrite);
+        let honest =
+            [Refusal::BeyondCut, Refusal::NotMember, Refusal::MayNotWrite, Refusal::Forked, Refusal::StandsForCounting];
+        let wrong = |why: &Refusal| !honest.contains(why);
         match verdict.refused.iter().find(|(_, why)| wrong(why)) {
             Some((range, why)) if !rogue => Err(format!("device {d} refuses {range:?} of {name:?}: {why:?}")),
             _ => Ok(()),
@@ -238,6 +255,8 @@ impl World {
     fn nothing_saved_is_gone(&self, held: &BTreeMap<PeerId, BTreeSet<Token>>) -> Result<(), String> {
         // One that joins commits what it had again, and of a counter the sum.
         let saved = self.expect.edits.iter().filter(|edit| edit.must == Must::Yes);
+        // One whose disk went back has what it wrote since only if it met who holds it.
+        let saved = saved.filter(|edit| !self.politics.restored.contains(&edit.author));
         for edit in saved.filter(|edit| !matches!(edit.token, Token::Add(_))) {
             if held.get(&edit.author).is_some_and(|held| !held.contains(&edit.token)) {
                 return Err(format!("what was saved is gone from its own device: {edit:?}"));
@@ -374,28 +393,8 @@ fn types_in(message: &Message) -> BTreeSet<EntityType> {
     types.into_iter().collect()
 }
 
-fn tips(logs: &Logs, name: &str) -> BTreeMap<LogName, u64> {
+fn tips(logs: &Logs, name: &str, but: &[(LogName, u64)]) -> BTreeMap<LogName, u64> {
     let of = logs.iter().filter(|(log, _)| log.entity_type.as_str() == name);
+    let of = of.filter(|(log, _)| but.iter().all(|(other, _)| other != *log));
     of.filter_map(|(log, commits)| Some((log.clone(), *commits.keys().last()?))).collect()
-}
-
-/// What the rules need to know of a log, from its commits alone.
-fn facts(log: &LogName, commits: &BTreeMap<u64, Commit>) -> LogFacts {
-    let mut facts = LogFacts {
-        log: log.clone(),
-        tip: commits.keys().last().copied().unwrap_or(0),
-        segments: Vec::new(),
-        forked_after: None,
-        bad: Vec::new(),
-        named: Vec::new(),
-        copies: Vec::new(),
-    };
-    for (seq, commit) in commits {
-        if facts.segments.last().is_none_or(|(_, heads)| *heads != commit.header.heads) {
-            facts.segments.push((*seq, commit.header.heads.clone()));
-        }
-        let seen = commit.events.iter().flat_map(|event| &event.seen);
-        facts.named.extend(seen.map(|(of, _)| (*seq, of.author)).filter(|(_, author)| *author != log.id.author));
-    }
-    facts
 }

@@ -30,6 +30,10 @@ pub struct Politics {
     pub recovers: bool,
     /// The device that means harm.
     pub rogue: Option<usize>,
+    /// Whether disks are put back to older copies, so that logs have branches.
+    pub restores: bool,
+    /// Whose disk was.
+    pub restored: BTreeSet<PeerId>,
     /// Membership heads that it had.
     remembered: Vec<Vec<Hash>>,
     /// Who has signed something about whom: what a removed one did is undone with it.

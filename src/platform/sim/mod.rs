@@ -16,6 +16,7 @@ mod faults;
 mod members;
 mod network;
 mod rng;
+mod verdicts;
 mod world;
 
 pub use faults::{Fault, Faults};

@@ -108,6 +108,7 @@ impl World {
         if plan == Plan::Members {
             politics.enterprise = rng.one_in(2);
             politics.recovers = rng.one_in(2);
+            politics.restores = seed % 4 == 1;
             politics.rogue = if rng.one_in(2) { Some(rng.between(1, count as u64 - 1) as usize) } else { None };
         }
         Self {
