@@ -14,6 +14,9 @@ pub struct Checkpoint {
     pages: SortedMap<(TypeIx, EntityId), Vec<u8>>,
 }
 
+/// How long nothing has to come, in microseconds, before a checkpoint is made early.
+const QUIET: u64 = 3_000_000;
+
 impl SyncEngine {
     pub(super) fn checkpoint_due(&self) -> bool {
         let events = if self.bulk_until() > self.now.mono {
@@ -22,7 +25,27 @@ impl SyncEngine {
             self.tuning.checkpoint_events
         };
         !self.checkpointing
-            && (self.entities.dirty_events >= events || self.entities.dirty_bytes >= self.tuning.dirty_bytes)
+            && (self.entities.dirty_events >= events
+                || self.entities.dirty_bytes >= self.tuning.dirty_bytes
+                || self.quiet_at().is_some_and(|at| at <= self.now.mono))
+    }
+
+    /// Takes note of whether events have come. What an opening replays does not count: a store that is only read is not
+    /// written.
+    pub(super) fn note_quiet(&mut self) {
+        let events = self.entities.dirty_events;
+        if events == 0 {
+            self.changed_at = None;
+        } else if events > self.noted_events {
+            self.changed_at = Some(self.now.mono);
+        }
+        self.noted_events = events;
+    }
+
+    /// When it will have been quiet for long enough.
+    fn quiet_at(&self) -> Option<u64> {
+        let enough = self.entities.dirty_events >= self.tuning.quiet_events;
+        self.changed_at.filter(|_| enough).map(|at| at + QUIET)
     }
 
     /// Until when a checkpoint may wait because a peer sends in bulk: each that sends nothing for a moment ends it.
@@ -30,10 +53,11 @@ impl SyncEngine {
         self.sessions.values().map(|session| session.bulk_until).max().unwrap_or(0)
     }
 
-    /// When a checkpoint that waits for the end of a bulk sync is due at the latest.
+    /// When a checkpoint that waits for the end of a bulk sync, or for quiet, is due at the latest.
     pub(super) fn next_checkpoint(&self) -> Option<u64> {
-        let waits = self.entities.dirty_events >= self.tuning.checkpoint_events && !self.checkpointing;
-        Some(self.bulk_until()).filter(|until| waits && *until > self.now.mono)
+        let waits = self.entities.dirty_events >= self.tuning.checkpoint_events;
+        let bulk = Some(self.bulk_until()).filter(|until| waits && *until > self.now.mono);
+        bulk.into_iter().chain(self.quiet_at()).min().filter(|_| !self.checkpointing)
     }
 
     /// Reads the pages that are to be rewritten; what comes in meanwhile waits.

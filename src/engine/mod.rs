@@ -99,7 +99,9 @@ pub struct EngineConfig {
 pub struct Tuning {
     /// Events after which a checkpoint is due: what opening replays at most, but after a crash amid a bulk sync.
     pub checkpoint_events: u64,
-    /// The same while a peer sends in bulk, so that an entity that it changes often is encoded few times.
+    /// Events after which one is made as soon as nothing has come for a few seconds, so that the next opening is quick.
+    pub quiet_events: u64,
+    /// The same as `checkpoint_events` while a peer sends in bulk, so that an entity that it changes often is encoded few times.
     pub bulk_events: u64,
     /// Bytes of states and waiting events that are not on disk, roughly, after which a checkpoint is due in any case.
     pub dirty_bytes: usize,
@@ -113,6 +115,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             checkpoint_events: 20_000,
+            quiet_events: 2_000,
             bulk_events: 400_000,
             dirty_bytes: 24 << 20,
             merge_blocks: 256,
@@ -227,6 +230,9 @@ pub struct SyncEngine {
     rewrites: Vec<(CallId, again::Blocks)>,
     /// A checkpoint is on its way to the disk: its pages cannot be read yet.
     checkpointing: bool,
+    /// Events that are in no checkpoint, as noted last, and when the last of them came, if that was after the opening.
+    noted_events: u64,
+    changed_at: Option<u64>,
     wake_at: u64,
 }
 
@@ -304,6 +310,8 @@ impl SyncEngine {
             again_unnamed: Vec::new(),
             rewrites: Vec::new(),
             checkpointing: false,
+            noted_events: 0,
+            changed_at: None,
             wake_at: 0,
             entropy,
             config,
@@ -402,6 +410,7 @@ impl SyncEngine {
                     if !matches!(self.phase, Phase::Open) {
                         return;
                     }
+                    self.noted_events = self.entities.dirty_events;
                 }
                 Phase::Open => {}
             }
@@ -443,6 +452,7 @@ impl SyncEngine {
         }
         self.tell_members();
         self.audit_due();
+        self.note_quiet();
         self.set_alarm();
     }
 

@@ -40,8 +40,14 @@ pub struct Device {
 }
 
 /// Nothing that is on disk stays in memory, and a checkpoint comes after every few events.
-pub const SMALL: Tuning =
-    Tuning { checkpoint_events: 4, bulk_events: 4, dirty_bytes: 1 << 20, merge_blocks: 256, clean_bytes: 0 };
+pub const SMALL: Tuning = Tuning {
+    checkpoint_events: 4,
+    quiet_events: 4,
+    bulk_events: 4,
+    dirty_bytes: 1 << 20,
+    merge_blocks: 256,
+    clean_bytes: 0,
+};
 
 impl Device {
     pub fn new(seed: u8, tuning: Tuning) -> Self {

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::crdt::FieldValue;
+use crate::engine::layout;
 use crate::engine::local::Draft;
 use crate::engine::log::Original;
 use crate::engine::remote::Arrived;
+use crate::store::{Read, Table};
 use crate::test;
 use crate::types::{Epoch, Event, FieldOp, Hash, LogId, LogName, StandsFor};
 
@@ -104,4 +106,38 @@ fn keystrokes_that_follow_each_other_in_a_write_are_one_event_and_other_changes_
     let Reply::Entities(found) = a.call(Call::Get { entity_type: None, id: id(1) }).unwrap() else { panic!() };
     let Some(FieldValue::Text(text, _)) = found[0].field("body") else { panic!() };
     assert!(text.starts_with("bda long text"), "{text}");
+}
+
+#[test]
+fn a_checkpoint_comes_early_once_it_is_quiet_and_never_for_what_an_opening_replays() {
+    let is_made = |device: &Device| {
+        let read = Read::Get(Table::Meta, layout::meta::CHECKPOINT.to_vec());
+        !device.disk.rows(&read).rows.is_empty()
+    };
+    let wait = |device: &mut Device, micros: u64| {
+        device.now += micros;
+        device.take(Input::Tick);
+    };
+    let mut a = Device::new(1, Tuning::default());
+    a.init(PolicyKind::Personal);
+    for batch in 0..3_u8 {
+        let edits = vec![Edit::Set(FieldName::new("title").unwrap(), "x".into())];
+        let changes = (0..700_u16).map(|number| {
+            let mut id = [batch; 16];
+            id[..2].copy_from_slice(&number.to_be_bytes());
+            EntityEdit { id: Some(EntityId(id)), edits: edits.clone() }
+        });
+        a.call(Call::Write { entity_type: note(), changes: changes.collect() }).unwrap();
+        wait(&mut a, 2_900_000);
+    }
+    assert!(!is_made(&a));
+    let mut again = Device::open(1, Tuning::default(), a.disk.clone());
+    wait(&mut again, 100_000_000);
+    assert!(!is_made(&again), "of a store that is only read");
+    wait(&mut a, 200_000);
+    assert!(is_made(&a));
+    let mut quick = Device::open(1, Tuning::default(), a.disk.clone());
+    assert_eq!(quick.engine.entities.dirty_events, 0);
+    let digests = [&mut a, &mut again, &mut quick].map(|device| device.call(Call::Digest).unwrap());
+    assert!(digests[0] == digests[1] && digests[1] == digests[2]);
 }

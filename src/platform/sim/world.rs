@@ -98,6 +98,7 @@ impl World {
         let checkpoint_events = rng.between(5, 60);
         let tuning = Tuning {
             checkpoint_events,
+            quiet_events: checkpoint_events / 4,
             bulk_events: checkpoint_events * 4,
             dirty_bytes: 20_000,
             merge_blocks: rng.between(3, 12) as u32,

@@ -4,12 +4,12 @@ import { build } from "esbuild";
 
 const here = import.meta.dirname;
 
-/** Bundles what the others need; automerge's wasm lies beside it, as its slim build wants it. */
-export async function buildOthers(folder) {
+/** Bundles each library's page, as apps are; automerge's wasm lies beside it, as its slim build wants it. */
+export async function buildPages(folder) {
   await mkdir(folder, { recursive: true });
   await build({
-    entryPoints: [join(here, "yjs.page.mjs"), join(here, "automerge.page.mjs")], outdir: folder, bundle: true, minify: true,
-    format: "esm", target: "es2022", logLevel: "warning",
+    entryPoints: ["page.mjs", "yjs.page.mjs", "automerge.page.mjs"].map(name => join(here, name)), outdir: folder,
+    bundle: true, minify: true, format: "esm", target: "es2022", logLevel: "warning",
   });
   await copyFile(join(here, "node_modules/@automerge/automerge/dist/automerge.wasm"), join(folder, "automerge.wasm"));
 }

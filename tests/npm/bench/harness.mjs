@@ -14,7 +14,7 @@ export class Bench {
   static async start(name, built) {
     const bench = new Bench();
     bench.name = name;
-    bench.address = await serve(bench, here, { "/sync/": join(here, "../node_modules/@privstack/sync"), "/built/": built });
+    bench.address = await serve(bench, here, { "/wasm/": join(here, "../node_modules/@privstack/sync/wasm"), "/built/": built });
     bench.browser = await BROWSERS[name]();
     bench.after(() => bench.browser.close());
     return bench;

@@ -1,7 +1,7 @@
 // Measures the package in browsers, and others beside it: `make bench-browser`, `QUICK=1` for a tenth of the data.
 // `node main.mjs chromium page` runs the parts whose name has one of the words in it, in that browser.
 import { join } from "node:path";
-import { buildOthers } from "./build.mjs";
+import { buildPages } from "./build.mjs";
 import { Bench } from "./harness.mjs";
 import { alone, inOnePage, throughRelay } from "./ours.mjs";
 import { automerge, yjs } from "./others.mjs";
@@ -16,7 +16,7 @@ const words = process.argv.slice(2);
 const chosen = (names, words) => names.filter(name => words.length === 0 || words.includes(name));
 // Playwright closes its browsers on this signal and lets the program go on to the next part.
 process.once("SIGTERM", () => process.exit(143));
-await buildOthers(built);
+await buildPages(built);
 const report = new Report();
 let failed = false;
 for (const browser of chosen(browsers, words.filter(word => browsers.includes(word)))) {

@@ -1,10 +1,10 @@
 // What the benchmark does in a page with the package. The facade's inner modules let a store in IndexedDB use the network
 // in memory, which `testPeers` has for stores in memory only.
-import { schema, t } from "/sync/dist/index.js";
-import { load } from "/sync/dist/load.js";
-import { openStore } from "/sync/dist/store.js";
+import { schema, t } from "../node_modules/@privstack/sync/dist/index.js";
+import { load } from "../node_modules/@privstack/sync/dist/load.js";
+import { openStore } from "../node_modules/@privstack/sync/dist/store.js";
 import { BATCH, FIELDS, timed, value } from "./data.mjs";
-import init from "/sync/wasm/privstack_sync.js";
+import init from "../node_modules/@privstack/sync/wasm/privstack_sync.js";
 
 export const app = schema({ note: Object.fromEntries(FIELDS.map(name => [name, t.string().optional()])) });
 
