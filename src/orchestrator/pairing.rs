@@ -7,6 +7,8 @@ use zeroize::Zeroizing;
 
 use super::config::SyncCommand;
 use super::handle::{OrchestratorHandle, unexpected};
+#[cfg(doc)]
+use crate::engine::SyncEvent;
 use crate::engine::{Call, MemberChange, Offer, Reply, TrustedPeer};
 use crate::error::Result;
 use crate::pairing::{CODE_SECONDS, CodeKind, MAX_TRIES, PairingPeer, ShownCode, SyncCode};
