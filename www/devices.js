@@ -59,7 +59,7 @@ export function showDevices(store) {
       const isAlone = store.peers.current.length === 0;
       $("behind").textContent = entries.length > 0 ? "Not in sync, and why:" : isAlone ? "" : "All your devices have the same.";
       $("reasons").hidden = entries.length === 0;
-      const words = [...new Set(entries.map((entry) => reasonWords(entry, nameOf)))];
+      const words = [...new Set(entries.map((entry) => reasonWords(entry, nameOf, store.device.id)))];
       $("reasons").replaceChildren(...words.slice(0, 8).map((text) => el("li", {}, text)));
     } finally {
       asking = false;

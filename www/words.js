@@ -14,6 +14,11 @@ const REASONS = {
   paused: "“Work offline” is switched on",
 };
 
+/** The same of this device itself. */
+const OWN_REASONS = {
+  policy_denied: "what you wrote while its data was in two places waits until it may change notes again",
+};
+
 const ERRORS = {
   quota: "There is no room left on this device, and the newest changes are not saved. Make room on the disk, or save a copy; what you wrote stays on this page as long as it is open.",
   storage: "This browser has stopped keeping the notes: was its data for this page deleted? Save a copy before you close this page.",
@@ -161,8 +166,10 @@ function lag({ behind, ahead }) {
   return parts.length ? `; ${parts.join(", ")}` : "";
 }
 
-export function reasonWords(entry, nameOf) {
-  return `${nameOf(entry.peer)}: ${REASONS[entry.reason] ?? entry.reason}${entry.commits > 0 ? ` (${count(entry.commits, "change")})` : ""}`;
+/** `self`: this device's id. */
+export function reasonWords(entry, nameOf, self) {
+  const reason = entry.peer === self ? OWN_REASONS[entry.reason] : undefined;
+  return `${nameOf(entry.peer)}: ${reason ?? REASONS[entry.reason] ?? entry.reason}${entry.commits > 0 ? ` (${count(entry.commits, "change")})` : ""}`;
 }
 
 export function ago(date) {

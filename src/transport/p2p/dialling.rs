@@ -135,7 +135,8 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
         }
         next = cause.source();
     }
-    text
+    // Some list what they met on lines of their own.
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn describe(error: &DialError) -> String {
