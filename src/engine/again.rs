@@ -122,12 +122,18 @@ impl SyncEngine {
         self.type_name(log.ty).map_or(Ok(()), |name| self.may_write(name))
     }
 
-    /// Commits of own branches that wait until this device may write their type, by type.
-    pub(super) fn wait_for_a_role(&self) -> SortedMap<TypeIx, u64> {
+    /// Commits of own branches (those that touch an entity, where one is named) that wait until this device may write
+    /// their type, by type.
+    pub(super) fn wait_for_a_role(&self, id: Option<EntityId>) -> SortedMap<TypeIx, u64> {
         let mut waiting = SortedMap::new();
+        let Some(vault) = self.vault.as_ref().map(|vault| vault.membership.vault()) else { return waiting };
         for (key, block) in self.again.iter().filter(|(key, _)| self.may_write_to(*key).is_err()) {
-            let commits = decode_header(block).map_or(0, |header| header.last_seq() + 1 - header.first_seq);
-            *waiting.entry(key.ty).or_default() += commits;
+            let commits = decode_block(block, vault).unwrap_or_default();
+            let touches = |commit: &&Commit| id.is_none_or(|id| commit.events.iter().any(|event| event.entity == id));
+            let count = commits.iter().filter(touches).count() as u64;
+            if count > 0 {
+                *waiting.entry(key.ty).or_default() += count;
+            }
         }
         waiting
     }

@@ -209,11 +209,11 @@ impl SyncEngine {
                 push(reason, range.end - range.start, message);
             }
         }
-        for (ty, commits) in self.wait_for_a_role().into_iter().filter(|_| id.is_none()) {
+        for (ty, commits) in self.wait_for_a_role(id) {
             reasons.push(NotSynced {
                 peer: self.me,
                 entity_type: self.type_name(ty).cloned(),
-                id: None,
+                id,
                 reason: Reason::PolicyDenied,
                 commits,
                 message: "what this device wrote on a branch of its log is written again once it may write this type"

@@ -90,11 +90,13 @@ fn what_a_restored_device_wrote_waits_for_its_role_and_is_not_lost() {
     for device in [&mut admin, &mut copy] {
         assert!(shows(device, "note", 2, "handed over") && !shows(device, "note", 3, "of the copy"));
     }
-    let waits = |device: &mut Device| {
-        let reasons = device.explain(None).into_iter();
+    let waits_of = |device: &mut Device, of| {
+        let reasons = device.explain(of).into_iter();
         reasons.filter(|one| one.peer == me && one.reason == Reason::PolicyDenied).map(|one| one.commits).sum::<u64>()
     };
+    let waits = |device: &mut Device| waits_of(device, None);
     assert_eq!(waits(&mut copy), 1);
+    assert_eq!([3, 2].map(|number| waits_of(&mut copy, Some(id(number)))), [1, 0]);
     let mut copy = Device::open_by_chance(2, 77, Tuning::default(), copy.disk);
     assert_eq!(waits(&mut copy), 1, "after a start");
     admin.take(Input::LinkDown(LinkId(2)));
