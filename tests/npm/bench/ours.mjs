@@ -134,7 +134,7 @@ async function memory(bench, report, page) {
 
 /** Reloads of a page with a store `other` in the context's IndexedDB, which has to show these digests then. */
 async function opening(bench, report, context, what, aim, digests) {
-  // Nobody leaves amid an import: by then the engine has made its checkpoint.
+  // The store has been quiet long enough for its checkpoint, as the README says beside the figures.
   await new Promise(resolve => setTimeout(resolve, QUIET));
   for (const page of context.pages()) {
     await on(page)("close", "other").catch(() => {});
