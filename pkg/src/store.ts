@@ -14,6 +14,7 @@ import { checkPolicy, checkRole, PolicyOf } from "./policy.js";
 import { QuarantineOf } from "./quarantine.js";
 import { Relays } from "./relays.js";
 import { sealKey } from "./passphrase.js";
+import { NO_USE, StorageUse } from "./usage.js";
 import { onWake } from "./wake.js";
 
 /** How long news may gather before `status` and `peers` ask the engine. */
@@ -23,7 +24,7 @@ const ASK_RELAYS_MS = 15_000;
 
 const NO_STATUS: SyncStatus = Object.freeze({
   state: "offline", unsaved: 0, unsent: 0, lastSync: null,
-  storage: Object.freeze({ used: 0, quota: 0, persistent: false }),
+  storage: NO_USE,
   tab: "follower", role: null, clockOffset: null, misfits: 0, quarantined: 0,
 });
 
@@ -39,6 +40,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
   readonly #collections = new Map<string, CollectionOf>();
   readonly #status: LiveCell<SyncStatus>;
   readonly #peers: LiveCell<readonly Peer[]>;
+  readonly #use = new StorageUse(() => this.stirred());
   #gathering: ReturnType<typeof setTimeout> | undefined;
   readonly #awake: () => void;
   #asking = false;
@@ -214,6 +216,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
 
   close(): Promise<void> {
     clearTimeout(this.#gathering);
+    this.#use.end();
     this.#awake();
     return this.#engine.close();
   }
@@ -262,7 +265,11 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
   #keep(): void {
     if (this.#inMemory) return;
     this.#keeps = true;
-    void keep().then(isKept => isKept && this.stirred());
+    void keep().then(isKept => {
+      if (!isKept) return;
+      this.#use.forget();
+      this.stirred();
+    });
   }
 
   pairingMoved(): void {
@@ -316,7 +323,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
       while (this.#stirredMeanwhile && !this.#engine.isClosed) {
         this.#stirredMeanwhile = false;
         const [status, peers, storage] = await Promise.all([
-          this.#engine.ask<StatusInfo>("status"), this.#engine.ask<PeerInfo[]>("peers"), this.#storage(),
+          this.#engine.ask<StatusInfo>("status"), this.#engine.ask<PeerInfo[]>("peers"), this.#inMemory ? NO_USE : this.#use.look(),
         ]);
         if (this.#engine.isClosed) return;
         const state = status.paused ? "paused" : status.online === 0 ? "offline" : status.syncing > 0 ? "syncing" : "idle";
@@ -334,17 +341,6 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
       if (!(error instanceof SyncError)) throw error; // closed, or the engine is being opened again: it stirs when it is
     } finally {
       this.#asking = false;
-    }
-  }
-
-  async #storage(): Promise<SyncStatus["storage"]> {
-    if (this.#inMemory) return NO_STATUS.storage;
-    try {
-      const storage = globalThis.navigator?.storage;
-      const [estimate, persistent] = await Promise.all([storage?.estimate?.(), storage?.persisted?.()]);
-      return Object.freeze({ used: estimate?.usage ?? 0, quota: estimate?.quota ?? 0, persistent: persistent ?? false });
-    } catch {
-      return NO_STATUS.storage; // private windows of some browsers say nothing
     }
   }
 
