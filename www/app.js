@@ -90,12 +90,31 @@ function keepWhatIsTyped(store, pairing) {
 
 async function saveCopy(store) {
   flush();
-  const url = URL.createObjectURL(await store.export());
+  const copy = await store.export();
+  const url = URL.createObjectURL(copy);
   const link = document.createElement("a");
   link.href = url;
-  link.download = `notes ${new Date().toISOString().slice(0, 10)}.privstack`;
+  link.download = `notes ${new Date().toISOString().slice(0, 10)}.${copy.type === "application/json" ? "json" : "privstack"}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** What is in a copy and not on the board. */
+async function takeCopy(store, file) {
+  const say = (words) => { $("copy-said").textContent = words; };
+  $("take-copy").disabled = true;
+  say(`Taking in “${file.name}”…`);
+  try {
+    await store.import(file);
+    await store.settled();
+    say(`What is in “${file.name}” is on the board.`);
+  } catch (error) {
+    say("");
+    throw error;
+  } finally {
+    $("take-copy").disabled = false;
+    $("copy-file").value = "";
+  }
 }
 
 async function showRecoveryWords(store) {
@@ -135,8 +154,10 @@ async function start() {
   inviteDialog(store);
   const pairing = pairingDialog(store, { hasRelay: relays.length > 0 });
   showTimeline(store);
-  for (const id of ["offline", "type-code", "connect", "save-copy"]) $(id).disabled = false;
+  for (const id of ["offline", "type-code", "connect", "save-copy", "take-copy"]) $(id).disabled = false;
   $("save-copy").onclick = () => attempt(() => saveCopy(store));
+  $("take-copy").onclick = () => $("copy-file").click();
+  $("copy-file").onchange = () => attempt(() => takeCopy(store, $("copy-file").files[0]));
   keepWhatIsTyped(store, pairing);
   // A page that the browser had put aside comes back with its store closed.
   window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });

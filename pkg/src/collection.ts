@@ -42,6 +42,11 @@ export class CollectionOf implements Source {
     this.#wanted = JSON.stringify(this.#specs.map(([name, { kind }]) => [kind, name]));
   }
 
+  /** The names of its texts. */
+  get texts(): string[] {
+    return this.#specs.filter(([, { kind }]) => kind === "text").map(([name]) => name);
+  }
+
   /** Remote values that do not fit the schema. */
   get misfits(): number {
     let count = 0;

@@ -26,7 +26,7 @@ export function idsOf(text: Ids): string[] {
 export interface TextChange { readonly at: number; readonly gone: number; readonly new: string }
 
 export type News =
-  | { kind: "welcome" | "saved" | "pairing" | "members" | "audited" }
+  | { kind: "welcome" | "saved" | "pairing" | "members" | "audited" | "paused" }
   | { kind: "entities" | "fetched"; type: string; ids: Ids }
   | { kind: "ready"; type: string }
   | { kind: "text"; type: string; id: string; field: string; changes: TextChange[]; update?: Uint8Array }
@@ -39,6 +39,8 @@ export interface Core {
   device(): string | undefined;
   leads(): boolean;
   unsaved(): number;
+  /** Entities with writes that are not saved. */
+  unsavedOf(type: string): Ids;
   newId(): string;
   write(type: string, changes: readonly EntityChange[]): void;
   read(type: string, id: string): Raw;

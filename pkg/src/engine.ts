@@ -170,6 +170,7 @@ export class Engine {
         this.listener?.membersChanged();
         this.listener?.stirred();
         break;
+      case "paused":
       case "saved":
         this.listener?.stirred();
         break;

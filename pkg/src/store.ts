@@ -3,6 +3,7 @@ import type {
   SyncEvent, SyncReport, SyncRole, SyncStatus,
 } from "./contract.js";
 import { CollectionOf, typed } from "./collection.js";
+import { copyOf, isCopy, takeCopy } from "./copy.js";
 import type { NotSyncedInfo, PeerInfo, StatusInfo } from "./core.js";
 import { Engine, type Listener } from "./engine.js";
 import { closed, invalid, SyncError, unsupported } from "./errors.js";
@@ -21,6 +22,9 @@ import { onWake } from "./wake.js";
 const GATHER_MS = 30;
 /** How often a relay is asked who it is, until it answers. */
 const ASK_RELAYS_MS = 15_000;
+
+/** Where there is no store to read a vault from. */
+const STORAGE_FAILED: ReadonlySet<string> = new Set(["storage", "quota", "version"]);
 
 const NO_STATUS: SyncStatus = Object.freeze({
   state: "offline", unsaved: 0, unsent: 0, lastSync: null,
@@ -176,7 +180,20 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
 
   // ---- backup -------------------------------------------------------------------------------------------------------
 
+  /** The vault; where the storage has failed, a copy of what this page shows, with what could not be saved. */
   async export(): Promise<Blob> {
+    try {
+      return await this.#backup();
+    } catch (error) {
+      if (!(error instanceof SyncError && STORAGE_FAILED.has(error.code)) || this.#engine.isClosed) throw error;
+      // A single block that cannot be read is another matter: there is a vault, and it is mended.
+      const hasFailed = await this.#engine.saved().then(() => false, () => true);
+      if (hasFailed) return copyOf(this.#engine, this.#collections);
+      throw error;
+    }
+  }
+
+  async #backup(): Promise<Blob> {
     await this.#engine.saved();
     const writer = new this.#module.BackupWriter();
     try {
@@ -196,6 +213,10 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
 
   async import(backup: Blob): Promise<void> {
     const bytes = new Uint8Array(await backup.arrayBuffer());
+    if (isCopy(bytes)) {
+      await takeCopy(this.#engine, this.#collections, bytes);
+      return this.#keep();
+    }
     let parts: Uint8Array[][];
     try {
       parts = this.#module.backupParts(bytes);

@@ -145,6 +145,7 @@ fn notice_to_js(notice: &Notice) -> JsValue {
         Notice::Pairing => return object([("kind", "pairing".into())]),
         Notice::Members => return object([("kind", "members".into())]),
         Notice::Audited => return object([("kind", "audited".into())]),
+        Notice::Paused(_) => return object([("kind", "paused".into())]),
         Notice::Connected(peer) => ("peerConnected", peer),
         Notice::Disconnected(peer) => ("peerDisconnected", peer),
         Notice::Synced(peer) => ("syncCompleted", peer),

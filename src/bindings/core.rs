@@ -76,12 +76,12 @@ impl Core {
         let (news, heard) = mpsc::unbounded_channel();
         let replica = Replica::new(&*thrown(entropy::bytes())?);
         let tab = replica.tab();
-        let shared = Shared::new(replica, told, news);
+        let (opened, done) = oneshot::channel();
+        let shared = Shared::new(replica, told, news, opened);
         let name = (!options.memory).then(|| format!("privstack-sync {}", options.name));
         let election = Election::new(tab, options.single, is_visible());
-        let (opened, done) = oneshot::channel();
         let make = maker(&options, seal, network);
-        spawn_local(Tab::new(shared.clone(), election, name, make, options.relays, opened).run(heard));
+        spawn_local(Tab::new(shared.clone(), election, name, make, options.relays).run(heard));
         thrown(done.await.unwrap_or_else(|_| Err(closed())))?;
         Ok(Core { shared })
     }
@@ -99,6 +99,13 @@ impl Core {
     /// How many writes are not known to be saved.
     pub fn unsaved(&self) -> usize {
         self.shared.replica.borrow().unsaved()
+    }
+
+    /// Entities of a type with writes that are not known to be saved.
+    #[wasm_bindgen(js_name = unsavedOf)]
+    pub fn unsaved_of(&self, name: &str) -> Thrown<JsValue> {
+        let name = thrown(entity_type(name))?;
+        Ok(ids_to_js(&self.shared.replica.borrow().unsaved_of(&name)))
     }
 
     /// A new entity's id.

@@ -15,13 +15,11 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::orchestrator::{OrchestratorHandle, TAB_CAPACITY, serve_tabs};
 use crate::platform::web::tabs::{Channel, Lock, LockMode, LockNews, Visibility};
 use crate::platform::web::time::{Clock, sleep};
-use crate::tabs::{Election, ElectionInput, ElectionOutput, HANDOVER_US, Replica, ToLeader, ToTab, Wish};
+use crate::tabs::{Election, ElectionInput, ElectionOutput, HANDOVER_US, Notice, Replica, ToLeader, ToTab, Wish};
 use crate::types::Instant;
 
 /// How often a tab that waits for an answer looks whether it waits too long.
 const TICK: Duration = Duration::from_millis(250);
-/// How long a tab whose engine did not start stays out of the way.
-const STEP_BACK: Duration = Duration::from_secs(1);
 
 /// What the bytes of a channel start with.
 const TO_LEADER: u8 = 0;
@@ -54,10 +52,17 @@ pub struct Shared {
     ticking: Cell<bool>,
     pub leads: Cell<bool>,
     pub news: mpsc::UnboundedSender<News>,
+    /// Who waits for the store to be open: until the first Welcome.
+    opened: RefCell<Option<oneshot::Sender<Result<()>>>>,
 }
 
 impl Shared {
-    pub fn new(replica: Replica, told: Function, news: mpsc::UnboundedSender<News>) -> Rc<Self> {
+    pub fn new(
+        replica: Replica,
+        told: Function,
+        news: mpsc::UnboundedSender<News>,
+        opened: oneshot::Sender<Result<()>>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             replica: RefCell::new(replica),
             outlet: RefCell::new(Outlet::Nowhere),
@@ -66,6 +71,7 @@ impl Shared {
             ticking: Cell::new(false),
             leads: Cell::new(false),
             news,
+            opened: RefCell::new(Some(opened)),
         })
     }
 
@@ -124,6 +130,18 @@ impl Shared {
         let now = self.now();
         self.replica.borrow_mut().take(now, message);
         self.flush();
+        if self.replica.borrow().device().is_some() {
+            self.answer_opened(Ok(()));
+        }
+    }
+
+    /// Whether somebody still waited for that.
+    fn answer_opened(&self, result: Result<()>) -> bool {
+        let waits = self.opened.take();
+        waits.is_some_and(|opened| {
+            let _ = opened.send(result);
+            true
+        })
     }
 }
 
@@ -147,8 +165,8 @@ pub struct Tab {
     lock: Option<Lock>,
     locks: u64,
     engine: Option<OrchestratorHandle>,
-    /// Who waits for the store to be open.
-    opened: Option<oneshot::Sender<Result<()>>>,
+    /// Whether it could not be opened, and is at its end.
+    failed: bool,
 }
 
 impl Tab {
@@ -159,22 +177,25 @@ impl Tab {
         name: Option<String>,
         make: Maker,
         relays: Vec<String>,
-        opened: oneshot::Sender<Result<()>>,
     ) -> Self {
-        let opened = Some(opened);
-        Self { shared, make, relays, election, name, channel: None, lock: None, locks: 0, engine: None, opened }
+        Self { shared, make, relays, election, name, channel: None, lock: None, locks: 0, engine: None, failed: false }
     }
 
     /// Works until it is told to close.
     pub async fn run(mut self, mut news: mpsc::UnboundedReceiver<News>) {
         let visibility = match self.begin() {
             Ok(visibility) => visibility,
-            Err(error) => return self.fail(error),
+            Err(error) => return self.fail(&error),
         };
         let mut input = Some(if self.name.is_some() { ElectionInput::Start } else { ElectionInput::Granted });
         loop {
             if let Some(input) = input.take() {
                 self.elect(input).await;
+            }
+            if self.failed {
+                // The app was told; the store is free for whoever tries next, in this page or another.
+                let _ = self.close().await;
+                break;
             }
             let Some(heard) = news.recv().await else { break };
             input = match heard {
@@ -224,6 +245,10 @@ impl Tab {
         match *kind {
             TO_LEADER => {
                 if let (true, Ok(message)) = (self.shared.leads.get(), ToLeader::decode(bytes)) {
+                    // Before anything else: it may lead next.
+                    if matches!(message, ToLeader::Hello(_)) && self.shared.replica.borrow().is_paused() {
+                        self.post(&framed(TO_TAB, &ToTab::Notice(Notice::Paused(true)).encode()));
+                    }
                     self.shared.send(message);
                 }
                 None
@@ -249,21 +274,22 @@ impl Tab {
                     ElectionOutput::QueueLock => self.ask_lock(LockMode::InLine),
                     ElectionOutput::StealLock => self.ask_lock(LockMode::Steal),
                     ElectionOutput::LeaveLine | ElectionOutput::Release => self.drop_lock(),
-                    ElectionOutput::Lead => self.lead().await,
+                    ElectionOutput::Lead => {
+                        if let Err(error) = self.lead().await {
+                            self.fail(&error);
+                            inputs.push(ElectionInput::Failed);
+                        }
+                    }
                     ElectionOutput::StopLeading => {
                         self.stop_leading().await;
                         inputs.push(ElectionInput::Stopped);
                     }
                     ElectionOutput::Follow => self.follow(),
-                    ElectionOutput::Conflict => self.fail(Error::new(
+                    ElectionOutput::Conflict => self.fail(&Error::new(
                         ErrorCode::TabConflict,
                         "this store is open in another tab; close that one, or open the store with `tabs: \"shared\"`",
                     )),
-                    ElectionOutput::Say(wish) => {
-                        if let Some(channel) = &self.channel {
-                            channel.post(&framed(WISH, &wish.encode()));
-                        }
-                    }
+                    ElectionOutput::Say(wish) => self.post(&framed(WISH, &wish.encode())),
                     ElectionOutput::WakeAt(at) => {
                         let news = self.shared.news.clone();
                         let wait = Duration::from_micros(at.saturating_sub(now));
@@ -277,13 +303,20 @@ impl Tab {
         }
     }
 
+    /// Tells all other tabs.
+    fn post(&self, bytes: &[u8]) {
+        if let Some(channel) = &self.channel {
+            channel.post(bytes);
+        }
+    }
+
     fn ask_lock(&mut self, mode: LockMode) {
         self.drop_lock();
         let (news, number) = (self.shared.news.clone(), self.locks);
         let told = move |said| drop(news.send(News::Lock(number, said)));
         match self.name.as_deref().map(|name| Lock::request(name, mode, told)) {
             Some(Ok(lock)) => self.lock = Some(lock),
-            Some(Err(error)) => self.fail(error),
+            Some(Err(error)) => self.fail(&error),
             None => {}
         }
     }
@@ -294,25 +327,25 @@ impl Tab {
         self.lock = None;
     }
 
-    fn fail(&mut self, error: Error) {
-        match self.opened.take() {
-            Some(opened) => drop(opened.send(Err(error))),
-            None => tracing::error!(%error, "a tab failed"),
+    /// Tells whoever opens the store, or else whoever waits for something of it; what is not saved stays.
+    fn fail(&mut self, error: &Error) {
+        if self.shared.answer_opened(Err(error.clone())) {
+            self.failed = true;
+            return;
+        }
+        let me = self.shared.replica.borrow().device();
+        if let Some(me) = me {
+            let notice = Notice::StoreFailed(me, error.code().to_byte(), error.message().to_owned());
+            self.shared.take(ToTab::Notice(notice));
         }
     }
 
-    async fn lead(&mut self) {
+    async fn lead(&mut self) -> Result<()> {
         let handle = (self.make)(&self.relays);
-        if let Err(error) = handle.start().await {
-            let first = self.opened.is_some();
-            self.fail(error);
-            if !first {
-                // Another tab may fare better.
-                self.drop_lock();
-                sleep(STEP_BACK).await;
-                self.ask_lock(LockMode::InLine);
-            }
-            return;
+        let paused = self.shared.replica.borrow().is_paused();
+        match paused {
+            true => handle.start_paused().await?,
+            false => handle.start().await?,
         }
         let (engine, messages) = mpsc::channel(TAB_CAPACITY);
         self.shared.leads.set(true);
@@ -330,7 +363,7 @@ impl Tab {
         };
         spawn_local(serve_tabs(handle.clone(), messages, post).map(drop));
         self.engine = Some(handle);
-        self.open();
+        Ok(())
     }
 
     fn follow(&mut self) {
@@ -340,13 +373,6 @@ impl Tab {
         }
         self.shared.replica.borrow_mut().anew();
         self.shared.flush();
-        self.open();
-    }
-
-    fn open(&mut self) {
-        if let Some(opened) = self.opened.take() {
-            let _ = opened.send(Ok(()));
-        }
     }
 
     async fn stop_leading(&mut self) {

@@ -122,7 +122,7 @@ impl SyncEngine {
             trusted_at: member.added,
         });
         let members = members.collect();
-        self.out.push(Output::Members(Arc::new(members)));
+        self.out.push(Output::Members(Arc::new(members), view.kind));
         self.out.push(Output::Emit(SyncEvent::MembersChanged));
     }
 

@@ -21,6 +21,8 @@ pub(super) const REQUEST_CAPACITY: usize = 1_024;
 pub(super) enum Request {
     /// Open; answered when open.
     Start(oneshot::Sender<Result<()>>),
+    /// Open with all links cut.
+    StartPaused(oneshot::Sender<Result<()>>),
     /// Close; answered when closed.
     Stop(oneshot::Sender<Result<()>>),
     /// For the engine.
@@ -54,6 +56,10 @@ pub(super) struct Facts {
     pub failed: Option<Error>,
     /// The pairing code that is shown.
     pub code: Option<ShownCode>,
+    /// Pairings that have ended, well or not.
+    pub pairings: u64,
+    /// The policy of the vault, once there is one.
+    pub policy: Option<PolicyKind>,
     /// The members of the vault, but for this device.
     pub members: Arc<Vec<TrustedPeer>>,
 }
@@ -162,6 +168,11 @@ impl OrchestratorHandle {
     /// Opens the folder and the network; answers when all is open, or why it is not.
     pub async fn start(&self) -> Result<()> {
         self.ask(Request::Start).await
+    }
+
+    /// [`OrchestratorHandle::start`], paused from the beginning: no link is made before a `resume`.
+    pub async fn start_paused(&self) -> Result<()> {
+        self.ask(Request::StartPaused).await
     }
 
     /// Saves what is in flight, closes all links, releases the folder; answers when that is done.
@@ -364,15 +375,26 @@ impl OrchestratorHandle {
         read(&self.shared.facts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Of vaults that this device makes.
+    /// Of the vault; where there is none yet, of vaults that this device makes.
     pub(super) fn policy(&self) -> PolicyKind {
-        self.shared.policy
+        self.facts(|facts| facts.policy).unwrap_or(self.shared.policy)
     }
 
-    /// Asks the engine and does not wait; a failure is told as an event.
-    pub(super) fn queue(&self, call: Call) {
-        if self.shared.requests.try_send(Request::Queue(Box::new(call))).is_err() {
-            tracing::warn!("the engine takes no requests; a call of the pairing manager is lost");
+    /// Asks the engine and does not wait; a failure is told as an event. Whether the engine will hear of it.
+    pub(super) fn queue(&self, call: Call) -> bool {
+        let queued = self.shared.requests.try_send(Request::Queue(Box::new(call))).is_ok();
+        if !queued {
+            let text = "too many requests wait for the engine; what was asked for was not done: ask again";
+            self.warn(&Error::new(ErrorCode::Busy, text));
+        }
+        queued
+    }
+
+    /// Tells the app of something that failed beside its calls.
+    pub(super) fn warn(&self, error: &Error) {
+        if let Some(events) = self.shared.subscribe.upgrade() {
+            // Without a reader there is nobody to tell.
+            let _ = events.send(SyncEvent::Warning(error.code(), error.message().to_owned()));
         }
     }
 

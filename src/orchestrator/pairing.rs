@@ -97,8 +97,24 @@ pub struct PairingManager {
     handle: OrchestratorHandle,
     clock: Clock,
     random: Random,
-    /// The code made here last, when it ends in wall clock milliseconds, and wrong local tries at it.
-    made: Mutex<Option<(SyncCode, u64, u8)>>,
+    codes: Mutex<Codes>,
+}
+
+/// What this manager knows of codes beside the engine.
+#[derive(Default)]
+struct Codes {
+    /// The code made here last, which the engine may not have heard of yet.
+    made: Option<Made>,
+    /// The code that was tried here last, and how often wrongly.
+    tried: Option<(SyncCode, u8)>,
+}
+
+struct Made {
+    code: SyncCode,
+    /// Wall clock milliseconds.
+    ends: u64,
+    /// How many pairings had ended when it was made.
+    pairings: u64,
 }
 
 impl fmt::Debug for PairingManager {
@@ -121,53 +137,64 @@ impl PairingManager {
         clock: impl Fn() -> Instant + Send + Sync + 'static,
         random: impl Fn() -> Result<Zeroizing<[u8; 32]>> + Send + Sync + 'static,
     ) -> Self {
-        Self { handle, clock: Box::new(clock), random: Box::new(random), made: Mutex::default() }
+        Self { handle, clock: Box::new(clock), random: Box::new(random), codes: Mutex::default() }
     }
 
     /// The code to show now: the one that is shown already, else a new one, which this device then answers to. If the
-    /// engine cannot (`pairing_locked`, no vault), an event says so and the code leads nowhere.
+    /// engine cannot (`pairing_locked`, no vault, not started, no randomness), an event says so and the code leads nowhere.
     pub fn generate_sync_code(&self) -> SyncCode {
-        if let Some(shown) = self.handle.facts(|facts| facts.code.clone()) {
-            return shown.code;
+        let now = (self.clock)().wall;
+        let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(code) = self.current(&codes, now) {
+            return code;
         }
-        // Without randomness there is no engine either; the code then is one that nothing answers to.
-        let random = (self.random)().unwrap_or_default();
-        let code = SyncCode::generate(self.kind(), &random);
-        let ends = (self.clock)().wall.saturating_add(CODE_SECONDS * 1_000);
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some((code.clone(), ends, 0));
-        let offer = Offer { code: Some(code.clone()), ..Offer::default() };
-        self.handle.queue(Call::PairOffer(offer));
+        let kind = CodeKind::default_for(self.handle.policy());
+        let random = match (self.random)() {
+            Ok(random) => random,
+            Err(error) => {
+                self.handle.warn(&error);
+                return SyncCode::generate(kind, &Zeroizing::default());
+            }
+        };
+        let code = SyncCode::generate(kind, &random);
+        let pairings = self.handle.facts(|facts| facts.pairings);
+        codes.made = Some(Made { code: code.clone(), ends: now.saturating_add(CODE_SECONDS * 1_000), pairings });
+        self.handle.queue(Call::PairOffer(Offer { code: Some(code.clone()), ..Offer::default() }));
         code
     }
 
-    fn kind(&self) -> CodeKind {
-        CodeKind::default_for(self.handle.policy())
+    /// The code that is shown, or will be once the engine has heard of it.
+    fn current(&self, codes: &Codes, now: u64) -> Option<SyncCode> {
+        let (shown, pairings) = self.handle.facts(|facts| (facts.code.clone(), facts.pairings));
+        if let Some(shown) = shown {
+            return (now < shown.expires_at).then_some(shown.code);
+        }
+        let made = codes.made.as_ref().filter(|made| made.pairings == pairings && now < made.ends)?;
+        Some(made.code.clone())
     }
 
     /// Whether `code` is the one shown now. A local check in constant time that counts as a try, for a user who types
-    /// it on this device; the network path uses the key exchange only.
+    /// it on this device; the network path uses the key exchange only. After three wrong ones none is right.
     pub fn verify_sync_code(&self, code: &SyncCode) -> bool {
         let now = (self.clock)().wall;
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(current) = self.current(&codes, now) else { return false };
+        let wrong = codes.tried.as_ref().filter(|(tried, _)| tried.is_same(&current)).map_or(0, |(_, wrong)| *wrong);
+        if wrong >= MAX_TRIES {
+            return false;
+        }
         let shown = self.handle.facts(|facts| facts.code.clone());
-        let right = match (shown, &mut *made) {
-            (Some(shown), _) if now < shown.expires_at => {
-                // The engine counts the try, on disk.
-                self.handle.queue(Call::PairVerify(code.clone()));
-                shown.code.is_same(code) || shown.link.is_same(code)
-            }
-            (None, Some((own, ends, wrong))) if now < *ends && *wrong < MAX_TRIES => {
-                let right = own.is_same(code);
-                *wrong += u8::from(!right);
-                right
-            }
-            _ => false,
-        };
-        drop(made);
+        // The engine counts the try, on disk; one that it will not hear of is none.
+        if shown.is_some() && !self.handle.queue(Call::PairVerify(code.clone())) {
+            return false;
+        }
+        let right = current.is_same(code) || shown.is_some_and(|shown| shown.link.is_same(code));
+        codes.tried = Some((current, wrong + u8::from(!right)));
         right
     }
 
-    /// Signs a device into the vault as a Member. The app vouches for the PeerId: nothing is asked of its user.
+    /// Signs a device into the vault as a Member. The app vouches for the PeerId: nothing is asked of its user. The device
+    /// itself still has to come in, by [`OrchestratorHandle::invite`] or a code: nobody can tell it of the vault else.
     pub fn trust_peer(&mut self, peer_id: PeerId, info: DiscoveredPeerInfo) {
         let DiscoveredPeerInfo { device_name: name, addresses, .. } = info;
         self.handle.queue(Call::TrustPeer { peer: peer_id, name, addresses });

@@ -108,7 +108,7 @@ impl<W: World> Running<'_, W> {
                 request = requests.recv() => match request {
                     None => return Some(None),
                     Some(Request::Stop(stopper)) => return Some(Some(stopper)),
-                    Some(request) => request.refuse(error),
+                    Some(request) => request.refuse(error, self.app),
                 },
                 event = next_event(&mut self.network) => {
                     // Links and dials belong to the engine that is gone.

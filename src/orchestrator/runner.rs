@@ -76,14 +76,16 @@ impl App {
 }
 
 impl Request {
-    pub fn refuse(self, error: &Error) {
+    pub fn refuse(self, error: &Error, app: &App) {
         match self {
-            Request::Start(to) | Request::Stop(to) | Request::Dial(_, to) | Request::Relays(_, to) => {
-                answer(to, Err(error.clone()))
-            }
+            Request::Start(to)
+            | Request::StartPaused(to)
+            | Request::Stop(to)
+            | Request::Dial(_, to)
+            | Request::Relays(_, to) => answer(to, Err(error.clone())),
             Request::Call(_, to) => answer(to, Err(error.clone())),
             Request::Entropy(to) => answer(to, Err(error.clone())),
-            Request::Queue(_) => tracing::warn!(%error, "a request failed that nobody waits for"),
+            Request::Queue(_) => app.emit(SyncEvent::Warning(error.code(), error.message().to_owned())),
         }
     }
 }
@@ -97,18 +99,19 @@ async fn supervise<W: World>(
 ) {
     let mut refusal = Error::new(ErrorCode::Closed, "the engine is not started; send SyncCommand::Start first");
     while let Some(request) = requests.recv().await {
-        let starter = match request {
-            Request::Start(starter) => starter,
+        let (starter, paused) = match request {
+            Request::Start(starter) => (starter, false),
+            Request::StartPaused(starter) => (starter, true),
             Request::Stop(stopper) => {
                 answer(stopper, Ok(()));
                 continue;
             }
             request => {
-                request.refuse(&refusal);
+                request.refuse(&refusal, &app);
                 continue;
             }
         };
-        let started = match Running::start(&mut world, &config, &app).await {
+        let started = match Running::start(&mut world, &config, &app, paused).await {
             Ok(started) => started,
             Err(error) => {
                 app.emit(SyncEvent::StartFailed(error.code(), error.message().to_owned()));

@@ -60,7 +60,12 @@ pub(super) struct Running<'a, W: World> {
 }
 
 impl<'a, W: World> Running<'a, W> {
-    pub(super) async fn start(world: &'a mut W, config: &'a OrchestratorConfig, app: &'a App) -> Result<Self> {
+    pub(super) async fn start(
+        world: &'a mut W,
+        config: &'a OrchestratorConfig,
+        app: &'a App,
+        paused: bool,
+    ) -> Result<Self> {
         check(config)?;
         let (core, device, outside) = Core::open(world, config, app.policy).await?;
         app.note(|facts| facts.peer_id = Some(device.peer_id));
@@ -88,6 +93,14 @@ impl<'a, W: World> Running<'a, W> {
             last_failure: None,
             failure_told: false,
         };
+        if paused {
+            running.standing.note_call(&Call::Pause);
+            let id = running.call_id();
+            running.input(Input::Call(id, Call::Pause));
+            if let Some(network) = &mut running.network {
+                network.pause();
+            }
+        }
         running.tell_relayed();
         running.carry_out();
         Ok(running)
@@ -173,7 +186,8 @@ impl<'a, W: World> Running<'a, W> {
         match request {
             Request::Queue(call) => {
                 let id = self.call_id();
-                if self.queued.len() < MAX_CALLS {
+                // A try that is wrong ends nothing, and whoever asked knows.
+                if self.queued.len() < MAX_CALLS && !matches!(*call, Call::PairVerify(_)) {
                     self.queued.insert(id, subject(&call));
                 }
                 self.input(Input::Call(id, *call));
@@ -206,7 +220,7 @@ impl<'a, W: World> Running<'a, W> {
             Request::Relays(relays, caller) => answer(caller, self.set_relays(&relays)),
             Request::Entropy(caller) => answer(caller, self.world.entropy()),
             // Open is what it is; stops end the loop before they come here.
-            Request::Start(caller) | Request::Stop(caller) => answer(caller, Ok(())),
+            Request::Start(caller) | Request::StartPaused(caller) | Request::Stop(caller) => answer(caller, Ok(())),
         }
     }
 
@@ -311,7 +325,9 @@ impl<'a, W: World> Running<'a, W> {
                         Some(network) => network.dial(peer, addresses),
                         None => self.input(Input::DialFailed(peer, no_network().message().to_owned())),
                     },
-                    Output::Members(members) => self.app.note(|facts| facts.members = members),
+                    Output::Members(members, policy) => {
+                        self.app.note(|facts| (facts.members, facts.policy) = (members, Some(policy)));
+                    }
                     Output::PairingMode(on) => {
                         if let Some(network) = &mut self.network {
                             network.set_pairing(on);
@@ -361,7 +377,10 @@ impl<'a, W: World> Running<'a, W> {
                 self.online.remove(peer);
             }
             SyncEvent::PairingCode(shown) => self.app.note(|facts| facts.code = Some(shown.clone())),
-            SyncEvent::PairingEnded(..) | SyncEvent::PairingCompleted(_) => self.app.note(|facts| facts.code = None),
+            SyncEvent::PairingEnded(..) | SyncEvent::PairingCompleted(_) => self.app.note(|facts| {
+                facts.code = None;
+                facts.pairings += 1;
+            }),
             SyncEvent::StorageFailed(code, text) => {
                 self.failure_told = true;
                 // From here on the engine only refuses.

@@ -71,6 +71,12 @@ impl Drafts {
         self.queue.iter().filter(|draft| draft.touches(entity_type, id))
     }
 
+    /// The entities of a type that writes touch that are not known to be saved.
+    pub fn ids_of(&self, entity_type: &EntityType) -> Vec<EntityId> {
+        let unsaved = self.queue.iter().filter(|draft| draft.place.is_none() && draft.entity_type == *entity_type);
+        unsaved.flat_map(Draft::ids).collect()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

@@ -11,6 +11,8 @@ use crate::types::codec::Reader;
 
 /// How long a leader may take to answer, in microseconds.
 pub const HANDOVER_US: u64 = 500_000;
+/// How long a tab whose engine did not start leaves the lock to others.
+const STEP_BACK_US: u64 = 1_000_000;
 
 /// What tabs say about who leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +23,8 @@ pub enum Wish {
     Stays(TabId),
     /// The leader makes room for this tab.
     Yields(TabId),
+    /// The leader went out of view.
+    Hides(TabId),
 }
 
 /// What an election is told.
@@ -44,6 +48,8 @@ pub enum ElectionInput {
     Unanswered,
     /// The engine has stopped, after [`ElectionOutput::StopLeading`].
     Stopped,
+    /// The engine did not start, after [`ElectionOutput::Lead`].
+    Failed,
     /// The time that was asked for has come.
     Time,
 }
@@ -138,6 +144,15 @@ impl Election {
                 self.state = State::Yielding;
                 vec![Say(Wish::Yields(to)), StopLeading]
             }
+            (State::Leading, ElectionInput::Failed) => {
+                // Another tab may fare better.
+                self.state = State::StandingBack(now + STEP_BACK_US);
+                vec![Release, Follow, WakeAt(now + STEP_BACK_US)]
+            }
+            (State::Leading, ElectionInput::Visible(false)) => {
+                self.visible = false;
+                vec![Say(Wish::Hides(self.tab))]
+            }
             (State::Yielding, ElectionInput::Stopped) => {
                 // The one that was made room for is in line; this one goes behind it.
                 self.state = State::Following;
@@ -147,7 +162,7 @@ impl Election {
                 self.visible = true;
                 self.ask(now)
             }
-            (State::Following, ElectionInput::Unanswered) if self.visible => self.ask(now),
+            (State::Following, ElectionInput::Unanswered | ElectionInput::Heard(Wish::Hides(_))) => self.ask(now),
             (_, ElectionInput::Visible(visible)) => {
                 self.visible = visible;
                 Vec::new()
@@ -198,6 +213,7 @@ impl Wish {
             Wish::HandOver(tab) => (0, tab),
             Wish::Stays(tab) => (1, tab),
             Wish::Yields(tab) => (2, tab),
+            Wish::Hides(tab) => (3, tab),
         };
         [&[kind][..], &tab.0.to_le_bytes()].concat()
     }
@@ -210,6 +226,7 @@ impl Wish {
             0 => Ok(Wish::HandOver(tab)),
             1 => Ok(Wish::Stays(tab)),
             2 => Ok(Wish::Yields(tab)),
+            3 => Ok(Wish::Hides(tab)),
             _ => Err(Error::protocol("a wish that this version does not know")),
         }
     }
@@ -290,8 +307,28 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_that_goes_out_of_view_is_asked_by_those_that_stay_in_view() {
+        let mut hidden = leader(true);
+        assert_eq!(hidden.handle(10, In::Visible(false)), [Out::Say(Wish::Hides(A))]);
+        assert_eq!(follower(C, false).handle(11, In::Heard(Wish::Hides(A))), []);
+        let asked = follower(B, true).handle(11, In::Heard(Wish::Hides(A)));
+        assert_eq!(asked[0], Out::Say(Wish::HandOver(B)));
+        assert_eq!(hidden.handle(12, In::Heard(Wish::HandOver(B)))[0], Out::Say(Wish::Yields(B)));
+    }
+
+    #[test]
+    fn a_tab_whose_engine_does_not_start_leaves_the_lock_to_others_and_tries_again() {
+        let mut tab = leader(true);
+        let until = 10 + STEP_BACK_US;
+        assert_eq!(tab.handle(10, In::Failed), [Out::Release, Out::Follow, Out::WakeAt(until)]);
+        assert_eq!(tab.handle(11, In::Heard(Wish::HandOver(B))), [], "it does not speak for a leader");
+        assert_eq!(tab.handle(until, In::Time), [Out::QueueLock]);
+        assert_eq!(tab.handle(until + 1, In::Granted), [Out::Lead]);
+    }
+
+    #[test]
     fn wishes_survive_their_bytes() {
-        for wish in [Wish::HandOver(A), Wish::Stays(B), Wish::Yields(C)] {
+        for wish in [Wish::HandOver(A), Wish::Stays(B), Wish::Yields(C), Wish::Hides(A)] {
             assert_eq!(Wish::decode(&wish.encode()).unwrap(), wish);
         }
         assert!(Wish::decode(&[9; 9]).is_err() && Wish::decode(&[]).is_err());

@@ -42,6 +42,8 @@ enum Waiting {
     Fetched(TabId, EntityType, Vec<EntityId>),
     Saved(TabId, u64),
     Answer(TabId, u64),
+    /// Of a pause, or of its end.
+    Paused(TabId, u64, bool),
 }
 
 /// The leader's end of all its tabs.
@@ -129,6 +131,10 @@ impl Hub {
                 self.call(Call::TabWrites { tab, number, log, writes }, Waiting::Saved(tab, number));
             }
             ToLeader::Ask(tab, number, ask) => match ask.into_call(&self.addresses) {
+                Ok(Asked::Call(call)) if matches!(*call, Call::Pause | Call::Resume) => {
+                    let pauses = matches!(*call, Call::Pause);
+                    self.call(*call, Waiting::Paused(tab, number, pauses));
+                }
                 Ok(Asked::Call(call)) => self.call(*call, Waiting::Answer(tab, number)),
                 Err(error) => self.post(ToTab::Answer(tab, number, Err(error))),
                 Ok(Asked::Dial(address)) => {
@@ -160,6 +166,13 @@ impl Hub {
                 self.post(ToTab::Saved(tab, number, Ok(saved)));
             }
             (Waiting::Saved(tab, number), Err(error)) => self.post(ToTab::Saved(tab, number, Err(error))),
+            (Waiting::Paused(tab, number, pauses), reply) => {
+                // All of them: whichever leads next keeps to it.
+                if reply.is_ok() {
+                    self.post(ToTab::Notice(Notice::Paused(pauses)));
+                }
+                self.post(ToTab::Answer(tab, number, reply.and_then(Answer::of)));
+            }
             (Waiting::Answer(tab, number), reply) => {
                 self.post(ToTab::Answer(tab, number, reply.and_then(Answer::of)));
             }

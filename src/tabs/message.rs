@@ -71,6 +71,8 @@ pub enum Notice {
     Audited,
     /// Something failed: with this device, or here (then it is this one).
     Failed(PeerId, u8, String),
+    /// All links are cut on purpose, or taken again.
+    Paused(bool),
     /// The store failed: what is not saved stays in memory, and goes on when the store is open again.
     StoreFailed(PeerId, u8, String),
 }

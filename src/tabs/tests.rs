@@ -555,3 +555,25 @@ fn values_of_every_sort_come_through_the_messages() {
     assert_eq!(browser.field(1, id, "x"), Some(FieldValue::Register(value)));
     assert_eq!(browser.field(1, id, "o"), Some(FieldValue::Opaque(vec![vec![1, 2]])));
 }
+
+#[test]
+fn every_tab_knows_of_a_pause_whichever_asked_for_it() {
+    let mut browser = Browser::new(1, 2);
+    for (ask, paused) in [(Ask::Pause, true), (Ask::Resume, false)] {
+        browser.tabs[1].ask(ask);
+        browser.talk();
+        assert_eq!([0, 1].map(|tab| browser.tabs[tab].is_paused()), [paused; 2]);
+    }
+}
+
+#[test]
+fn the_entities_of_unsaved_writes_are_told() {
+    let mut browser = Browser::new(1, 1);
+    let saved = browser.create(0, vec![Edit::Add(name("n"), 1)]);
+    browser.talk();
+    browser.lost = true;
+    let unsaved = browser.create(0, vec![Edit::Add(name("n"), 1)]);
+    let kind = EntityType::new("note").unwrap();
+    assert!(saved != unsaved);
+    assert_eq!(browser.tabs[0].unsaved_of(&kind), [unsaved]);
+}

@@ -120,8 +120,8 @@ pub enum Output {
     ClaimNameplate,
     /// Ask the relays whom they name by this number.
     FindNameplate(u16),
-    /// The members of the vault, but for this device, are these now.
-    Members(Arc<Vec<TrustedPeer>>),
+    /// The members of the vault, but for this device, are these now; and its policy.
+    Members(Arc<Vec<TrustedPeer>>, PolicyKind),
     /// Answer a call.
     Reply(CallId, Result<Reply>),
     /// Tell the app.

@@ -119,7 +119,7 @@ impl Device {
                     | Output::Pair(..)
                     | Output::ClaimNameplate
                     | Output::FindNameplate(_)
-                    | Output::Members(_)
+                    | Output::Members(..)
                     | Output::Emit(_)
                     | Output::WakeAt(_) => {}
                 }

@@ -359,7 +359,7 @@ impl World {
             | Output::Pair(..)
             | Output::ClaimNameplate
             | Output::FindNameplate(_)
-            | Output::Members(_) => {}
+            | Output::Members(..) => {}
             Output::Reply(call, reply) => self.reply(d, call, reply),
             Output::Emit(event) => {
                 self.say_with(|| format!("{d} tells {event:?}"));

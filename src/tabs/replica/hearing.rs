@@ -29,6 +29,10 @@ impl Replica {
                 self.store_failed(Error::new(ErrorCode::from_byte(code), text.clone()));
                 self.updates.push(Update::Notice(Notice::StoreFailed(peer, code, text)));
             }
+            ToTab::Notice(Notice::Paused(paused)) => {
+                self.paused = paused;
+                self.updates.push(Update::Notice(Notice::Paused(paused)));
+            }
             // These stand by themselves: whoever joins another vault is told how that went while its replica begins anew.
             ToTab::Notice(notice) => self.updates.push(Update::Notice(notice)),
             ToTab::Answer(_, number, answer) => {

@@ -145,6 +145,8 @@ pub struct Replica {
     welcome: bool,
     /// Why the leader's store is closed, until it is open again.
     broken: Option<Error>,
+    /// Whether all links are cut on purpose.
+    paused: bool,
     out: Vec<ToLeader>,
     updates: Vec<Update>,
 }
@@ -172,6 +174,7 @@ impl Replica {
             sent_at: 0,
             welcome: false,
             broken: None,
+            paused: false,
             out: vec![ToLeader::Hello(tab)],
             updates: Vec::new(),
         }
@@ -187,6 +190,11 @@ impl Replica {
         self.own.map(|log| log.author)
     }
 
+    /// Whether all links are cut on purpose, as far as this tab has heard.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Messages to the leader, in order.
     pub fn take_out(&mut self) -> Vec<ToLeader> {
         std::mem::take(&mut self.out)
@@ -200,6 +208,17 @@ impl Replica {
     /// Writes that are not known to be saved.
     pub fn unsaved(&self) -> usize {
         self.drafts.unsaved() + self.blind.len() + self.retype.len()
+    }
+
+    /// Entities of a type with writes that are not known to be saved.
+    pub fn unsaved_of(&self, entity_type: &EntityType) -> Vec<EntityId> {
+        let blind = self.blind.iter().filter(|(of, _)| of == entity_type).flat_map(|(_, changes)| changes);
+        let retyped = self.retype.iter().filter(|((of, ..), _)| of == entity_type).map(|((_, id, _), _)| *id);
+        let mut ids = self.drafts.ids_of(entity_type);
+        ids.extend(blind.map(|(id, _)| *id).chain(retyped));
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     /// [`Update::Settled`] comes with the number given once all that was written before is saved, or was refused.

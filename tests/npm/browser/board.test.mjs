@@ -1,5 +1,6 @@
 // The notes board in www/: what a person does on it reaches a native device and a second browser.
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import test from "node:test";
 import { alike, Board, nativeHas, quiet, stage } from "./board.mjs";
 import { BROWSERS, launch } from "./support.mjs";
@@ -7,6 +8,34 @@ import { BROWSERS, launch } from "./support.mjs";
 for (const name of Object.keys(BROWSERS)) {
   test(`the notes board in ${name}`, async test => {
     const browser = await launch(test, name);
+
+    await test.test("a copy is saved, and copies are taken in", async test => {
+      const { address } = await stage(test);
+      const board = await Board.open(await browser.newContext(), address);
+      await board.add({ title: "Milk" });
+      const saving = board.page.waitForEvent("download");
+      await board.page.getByRole("button", { name: "Save a copy" }).click();
+      const saved = await saving;
+      assert.match(saved.suggestedFilename(), /^notes \d{4}-\d\d-\d\d\.privstack$/);
+      const take = async files => {
+        const choosing = board.page.waitForEvent("filechooser");
+        await board.page.getByRole("button", { name: "Take in a copy" }).click();
+        await (await choosing).setFiles(files);
+      };
+      await take(await saved.path().then(async path => ({ name: "notes.privstack", mimeType: "", buffer: await readFile(path) })));
+      await board.page.getByText("What is in “notes.privstack” is on the board.").waitFor();
+      const bread = { registers: { title: "Bread", place: 1e9 }, counters: {}, sets: { tags: ["shop"] }, texts: { text: "rye" } };
+      const copy = JSON.stringify({ privstackCopy: 1, entities: { note: { "01890000-0000-7000-8000-000000000001": bread } } });
+      await take({ name: "rescued.json", mimeType: "application/json", buffer: Buffer.from(copy) });
+      await board.shows([
+        { title: "Milk", text: "", colour: "plain", tags: [], done: false },
+        { title: "Bread", text: "rye", colour: "plain", tags: ["shop"], done: false },
+      ]);
+      await take({ name: "other.json", mimeType: "application/json", buffer: Buffer.from("{}") });
+      await board.page.getByText("this file is no privstack backup").waitFor();
+      quiet(board);
+      await board.page.context().close();
+    });
 
     await test.test("what a person does on one board is on the other board and on the native device", async test => {
       const { native, address } = await stage(test);

@@ -162,7 +162,8 @@ for (const name of Object.keys(BROWSERS)) {
     assert.match(message, /was deleted while it was open/);
     await page.evaluate(() => void notes.create({ title: "after" }));
     const end = what => page.evaluate(what => store[what]().then(() => "resolved", error => error.code), what);
-    for (const what of ["settled", "export", "digest"]) assert.equal(await end(what), "storage", what);
+    for (const what of ["settled", "digest"]) assert.equal(await end(what), "storage", what);
+    const copy = await page.evaluate(async () => (await store.export()).text());
     assert.equal(await page.evaluate(() => store.status.current.unsaved), 1);
     assert.deepEqual(await titles(page), ["after", "before"], "what it shows stays");
     assert.equal(await end("close"), "resolved");
@@ -170,6 +171,8 @@ for (const name of Object.keys(BROWSERS)) {
     await page.reload();
     await begin(page);
     assert.deepEqual(await page.evaluate(async () => { notes.create({ title: "anew" }); await store.settled(); return all.current.length; }), 1);
+    for (let twice = 0; twice < 2; twice += 1) await page.evaluate(copy => store.import(new Blob([copy])), copy);
+    assert.deepEqual(await titles(page), ["after", "anew", "before"], "what was shown, saved and not, was in the copy");
     assert.deepEqual(page.heard, []);
   });
 
