@@ -23,7 +23,7 @@ pub enum Wish {
     Stays(TabId),
     /// The leader makes room for this tab.
     Yields(TabId),
-    /// The leader went out of view.
+    /// The leader went out of view, or is.
     Hides(TabId),
 }
 
@@ -131,7 +131,8 @@ impl Election {
             (State::Leading | State::Yielding, ElectionInput::Granted) => Vec::new(),
             (_, ElectionInput::Granted) => {
                 self.state = State::Leading;
-                vec![Lead]
+                // One in view may have waited behind it.
+                if self.visible { vec![Lead] } else { vec![Lead, Say(Wish::Hides(self.tab))] }
             }
             (State::Leading | State::Yielding, ElectionInput::Stolen) => {
                 self.state = State::Following;
@@ -246,7 +247,7 @@ mod tests {
     fn leader(visible: bool) -> Election {
         let mut tab = Election::new(A, false, visible);
         assert_eq!(tab.handle(0, In::Start), [Out::TryLock]);
-        assert_eq!(tab.handle(0, In::Granted), [Out::Lead]);
+        assert_eq!(tab.handle(0, In::Granted)[0], Out::Lead);
         tab
     }
 
@@ -264,7 +265,8 @@ mod tests {
         let mut second = Election::new(B, false, false);
         second.handle(0, In::Start);
         assert_eq!(second.handle(0, In::Refused), [Out::Follow, Out::QueueLock]);
-        assert_eq!(second.handle(9, In::Granted), [Out::Lead], "the first has closed");
+        let granted = second.handle(9, In::Granted);
+        assert_eq!(granted, [Out::Lead, Out::Say(Wish::Hides(B))], "the first has closed; a third may be in view");
         let mut single = Election::new(B, true, true);
         single.handle(0, In::Start);
         assert_eq!(single.handle(0, In::Refused), [Out::Conflict]);

@@ -89,8 +89,8 @@ for (const name of Object.keys(BROWSERS)) {
       const page = await blank(context);
       await breakStorage(page, true);
       const failed = () => begin(page).then(() => "open", error => error.message);
-      assert.match(await failed(), /no disk/);
-      assert.match(await failed(), /no disk/, "and not a wait for ever");
+      assert.match(await failed(), /the database `shared` failed/);
+      assert.match(await failed(), /the database `shared` failed/, "and not a wait for ever");
       const other = await tab(context);
       assert.equal(await other.evaluate(() => store.status.current.tab), "leader");
       await breakStorage(page, false);
@@ -109,7 +109,7 @@ for (const name of Object.keys(BROWSERS)) {
       await breakStorage(second, true);
       await first.close();
       await second.waitForFunction(() => globalThis.failure, undefined, LIMIT);
-      assert.match(await second.evaluate(() => failure), /no disk/);
+      assert.match(await second.evaluate(() => failure), /the database `shared` failed/);
       const third = await tab(context);
       await leads(third);
       await third.evaluate(() => { notes.create({ title: "by the third" }); return store.settled(); });
