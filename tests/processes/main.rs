@@ -17,4 +17,5 @@ mod passphrase;
 #[cfg(feature = "relay")]
 mod relay;
 mod revoking;
+mod rights;
 mod strangers;

@@ -1,0 +1,160 @@
+//! Who may no longer write or read has no effect and gets nothing, whoever carries it, and all others end equal.
+
+use serde_json::{Value as Json, json};
+
+use crate::device::*;
+
+/// A device syncs with one that runs, and stops: nobody else hears of it.
+fn meet(device: &Device, other: &Running) {
+    device.ok(&["sync", "--no-mdns", "--timeout", "30", "--peer", &other.address()]);
+}
+
+fn title(at: &mut Running, id: &str) -> Json {
+    at.fields(&json!(id))["title"].clone()
+}
+
+/// Asserts that a device explains why commits of this author do not count, and shows what is in them.
+fn keeps_back(at: &mut Running, author: &str, commits: u64, titles: &[&str]) {
+    assert_eq!(at.status()["quarantined"], commits);
+    let reasons = at.explain();
+    let of_author = |reason: &&Json| reason["reason"] == "quarantined" && reason["peer"] == author;
+    let told: u64 =
+        reasons.as_array().unwrap().iter().filter(of_author).map(|one| one["commits"].as_u64().unwrap()).sum();
+    assert_eq!(told, commits, "{reasons}");
+    let shown = at.ask(json!({"cmd": "quarantine"}))["quarantine"].take();
+    let mut shown: Vec<Json> = shown.as_array().unwrap().clone();
+    assert!(shown.iter().all(|one| one["by"] == author), "{shown:?}");
+    let mut shown: Vec<Json> = shown.iter_mut().map(|one| one["entity"]["fields"]["title"].take()).collect();
+    shown.sort_by_key(Json::to_string);
+    assert_eq!(shown, titles);
+}
+
+#[test]
+fn what_a_removed_device_wrote_before_it_knew_has_no_effect_also_when_a_friend_carries_it() {
+    let a = Device::with_vault("a");
+    let [lost, friend, other] = ["lost", "friend", "other"].map(|name| Device::joined(&a, name));
+    let id = lost.ok(&["id"]);
+    let note = lost.ok(&["put", "note", "title=before"]);
+    let at_a = a.run(TCP, &[]);
+    for device in [&lost, &friend, &other] {
+        meet(device, &at_a);
+    }
+    meet(&friend, &at_a);
+    at_a.end();
+
+    // Neither of the two hears of the removal.
+    a.ok(&["remove", &id]);
+    lost.ok(&["put", "note", &note, "title=after"]);
+    lost.ok(&["put", "note", "title=new"]);
+    let mut at_friend = friend.run(TCP, &[]);
+    meet(&lost, &at_friend);
+    assert_eq!(title(&mut at_friend, &note), "after", "to the friend it is a member");
+
+    let mut at_a = a.run_with(TCP, &at_friend);
+    let mut at_other = other.run_with(TCP, &at_a);
+    until_equal(&mut [&mut at_a, &mut at_friend, &mut at_other]);
+    for at in [&mut at_a, &mut at_friend, &mut at_other] {
+        assert_eq!(title(at, &note), "before");
+        assert_eq!(at.ask(json!({"cmd": "ls"}))["entities"].as_array().unwrap().len(), 1);
+        keeps_back(at, &id, 2, &["after", "new"]);
+    }
+
+    // Directly it is refused, and told why.
+    let sync = ["--json", "sync", "--no-mdns", "--timeout", "5", "--peer", &at_a.address()];
+    let refused = lost.output(&sync);
+    assert_eq!(refused.status.code(), Some(3));
+    let told: Json = serde_json::from_slice(&refused.stdout).unwrap();
+    let reasons = told["reasons"].as_array().unwrap();
+    assert!(!reasons.is_empty() && reasons.iter().any(|one| one["reason"] == "not_trusted"), "{told}");
+    assert_eq!(lost.ok_json(&["status"])["role"], Json::Null);
+    assert_eq!(lost.fails(&["put", "note", &note, "title=again"]).1["code"], "not_trusted");
+    assert_eq!(title(&mut at_a, &note), "before");
+
+    // An Admin may let it count after all.
+    a.ok(&["accept", &id]);
+    at_other.until(json!({"cmd": "status"}), |status| status["quarantined"] == 0);
+    until_equal(&mut [&mut at_a, &mut at_friend, &mut at_other]);
+    assert_eq!(title(&mut at_other, &note), "after");
+}
+
+#[test]
+fn what_a_member_wrote_after_it_was_made_a_reader_has_no_effect_also_when_a_member_carries_it() {
+    let a = Device::with_vault("a");
+    let [reader, carrier] = ["reader", "carrier"].map(|name| Device::joined(&a, name));
+    let id = reader.ok(&["id"]);
+    let note = reader.ok(&["put", "note", "title=before"]);
+    let at_a = a.run(TCP, &[]);
+    for device in [&reader, &carrier] {
+        meet(device, &at_a);
+    }
+    at_a.end();
+
+    a.ok(&["role", &id, "read-only"]);
+    reader.ok(&["put", "note", &note, "title=after"]);
+    reader.ok(&["put", "note", "title=new"]);
+    let mut at_carrier = carrier.run(TCP, &[]);
+    meet(&reader, &at_carrier);
+    assert_eq!(title(&mut at_carrier, &note), "after");
+
+    let mut at_a = a.run_with(TCP, &at_carrier);
+    until_equal(&mut [&mut at_a, &mut at_carrier]);
+    let mut at_reader = reader.run_with(TCP, &at_a);
+    at_reader.until_role(json!("read_only"));
+    // It goes on reading, and shows the same as the others, its own later words left out.
+    let later = at_carrier.note("later");
+    at_reader.wait_for_update(&later);
+    until_equal(&mut [&mut at_a, &mut at_carrier, &mut at_reader]);
+    for at in [&mut at_a, &mut at_carrier, &mut at_reader] {
+        assert_eq!(title(at, &note), "before");
+        keeps_back(at, &id, 2, &["after", "new"]);
+    }
+    let again = json!({"cmd": "put", "type": "note", "entity": note, "ops": [{"set": ["title", "again"]}]});
+    assert_eq!(at_reader.refused(again), "policy_denied");
+    until_equal(&mut [&mut at_a, &mut at_carrier, &mut at_reader]);
+}
+
+#[test]
+fn two_admins_who_remove_each_other_are_both_out_and_the_words_settle_it() {
+    let a = Device::empty();
+    let words = a.beside("words");
+    let words = words.to_str().unwrap();
+    a.ok(&["init", "--name", "a", "--recovery-file", words]);
+    let b = Device::joined_as(&a, "b", "admin");
+    let c = Device::joined(&a, "c");
+    let [of_a, of_b, of_c] = [&a, &b, &c].map(|device| device.ok(&["id"]));
+    let note = a.ok(&["put", "note", "title=before"]);
+    let at_a = a.run(TCP, &[]);
+    for device in [&b, &c] {
+        meet(device, &at_a);
+    }
+    at_a.end();
+    assert_eq!(b.ok_json(&["status"])["role"], "admin");
+
+    a.ok(&["remove", &of_b]);
+    b.ok(&["remove", &of_a]);
+    let mut at_c = c.run(TCP, &[]);
+    let mut at_a = a.run_with(TCP, &at_c);
+    let mut at_b = b.run_with(TCP, &at_c);
+    let put = json!({"cmd": "put", "type": "note", "entity": note, "ops": [{"set": ["title", "after"]}]});
+    for at in [&mut at_a, &mut at_b] {
+        at.until_role(Json::Null);
+        assert_eq!(at.refused(put.clone()), "not_trusted");
+        let reasons = at.explain();
+        assert!(reasons.as_array().unwrap().iter().all(|one| one["reason"] == "not_trusted"), "{reasons}");
+    }
+    at_c.until(json!({"cmd": "members"}), |told| told["members"].as_array().unwrap().len() == 1);
+    assert_eq!(at_c.members(), [of_c.clone()].into());
+    at_c.edit(&json!(note), json!([{"set": ["title", "alone"]}]));
+    assert_eq!(at_c.refused(json!({"cmd": "role", "peer": of_c, "role": "admin"})), "policy_denied");
+
+    // Whoever has the words decides who is in again.
+    c.ok(&["recover", "--recovery-file", words]);
+    assert_eq!(at_c.status()["role"], "admin");
+    let invite = c.ok(&["invite", &of_a]);
+    a.ok(&["join", &invite]);
+    at_a.until_role(json!("member"));
+    until_equal(&mut [&mut at_a, &mut at_c]);
+    assert_eq!(title(&mut at_a, &note), "alone");
+    assert_eq!(at_b.status()["role"], Json::Null);
+    assert_eq!(title(&mut at_b, &note), "before");
+}
