@@ -158,3 +158,83 @@ fn two_admins_who_remove_each_other_are_both_out_and_the_words_settle_it() {
     assert_eq!(at_b.status()["role"], Json::Null);
     assert_eq!(title(&mut at_b, &note), "before");
 }
+
+/// Sets who reads and writes a type: these roles, of a team or of all.
+fn allow(at: &mut Running, name: &str, roles: &[&str], team: Option<&str>) {
+    let entries = if roles.is_empty() { json!([]) } else { json!([{"roles": roles, "team": team}]) };
+    at.ask(json!({"cmd": "acl", "type": name, "entries": entries}));
+}
+
+fn put(name: &str, title: &str) -> Json {
+    json!({"cmd": "put", "type": name, "ops": [{"set": ["title", title]}]})
+}
+
+/// The types that a device holds anything of.
+fn types(status: &Json) -> Vec<&str> {
+    status["types"].as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+fn enterprise() -> Device {
+    let device = Device::empty();
+    device.ok(&["init", "--name", "a", "--policy", "enterprise"]);
+    device
+}
+
+#[test]
+fn three_teams_that_must_not_see_each_other_see_their_own_and_an_admin_sees_all() {
+    const TEAMS: [&str; 3] = ["blue", "green", "red"];
+    let a = enterprise();
+    // Two of each team, one team after the other.
+    let devices: Vec<Device> = (0..6).map(|number| Device::joined(&a, &format!("{number}"))).collect();
+    let mut at_a = a.run(TCP, &[]);
+    for team in TEAMS {
+        allow(&mut at_a, team, &["admin", "member"], Some(team));
+    }
+    let mut running: Vec<Running> = Vec::new();
+    for (number, device) in devices.iter().enumerate() {
+        let id = device.ok(&["id"]);
+        at_a.ask(json!({"cmd": "team", "peer": id, "teams": [TEAMS[number % 3]]}));
+        // The one before is of another team: they talk to each other, and not of what only one of them may see.
+        let before = running.last().map_or(at_a.address(), Running::address);
+        running.push(device.run(TCP, &["--peer", &at_a.address(), "--peer", &before]));
+    }
+    for (number, at) in running.iter_mut().enumerate() {
+        let id = json!(at.peer_id());
+        let in_team = |told: &Json| {
+            let members = told["members"].as_array().unwrap();
+            members.iter().any(|member| member["peer_id"] == id && member["teams"] == json!([TEAMS[number % 3]]))
+        };
+        at.until(json!({"cmd": "members"}), in_team);
+        at.ask(put(TEAMS[number % 3], &format!("of {number}")));
+    }
+    at_a.until(json!({"cmd": "status"}), |status| status["events"] == 6);
+    let mut digests = vec![at_a.digest()];
+    let (first, second) = running.split_at_mut(3);
+    for (one, two) in first.iter_mut().zip(second) {
+        digests.push(until_equal(&mut [one, two]));
+    }
+    digests.sort_by_key(Json::to_string);
+    digests.dedup();
+    assert_eq!(digests.len(), 4, "each team has its own state, and the Admin that of all");
+
+    assert_eq!(types(&at_a.status()), TEAMS);
+    let reasons = at_a.explain();
+    let denied = reasons.as_array().unwrap().iter().filter(|one| one["reason"] == "policy_denied");
+    assert_eq!(denied.count(), 12, "two types to each of six: {reasons}");
+    for (number, at) in running.iter_mut().enumerate() {
+        let (own, other) = (TEAMS[number % 3], TEAMS[(number + 1) % 3]);
+        assert_eq!(types(&at.status()), [own]);
+        let list = |at: &mut Running, name: &str| at.ask(json!({"cmd": "ls", "type": name}))["entities"].take();
+        let seen = list(at, own);
+        assert_eq!(seen.as_array().unwrap().len(), 2);
+        assert_eq!(seen, list(&mut at_a, own));
+        assert_eq!(list(at, other), json!([]));
+        assert_eq!(at.ask(json!({"cmd": "ls"}))["entities"], seen);
+        let hidden = list(&mut at_a, other)[0]["id"].take();
+        assert_eq!(at.refused(json!({"cmd": "get", "entity": hidden})), "not_found");
+        assert_eq!(at.refused(put(other, "not ours")), "policy_denied");
+        let told = at.explain();
+        let names = |one: &Json| one["type"].is_null() || one["type"] == own;
+        assert!(told.as_array().unwrap().iter().all(names), "it hears of no other type: {told}");
+    }
+}
