@@ -1,0 +1,111 @@
+//! Pairings that somebody else wants to be part of, that are led to the wrong device, or that a crash cuts off.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
+
+use crate::device::*;
+#[cfg(feature = "relay")]
+use crate::pairing::relay;
+use crate::pairing::{confirm, has_address, new_device, offer};
+
+/// Asserts that all show the same and take just each other for members.
+fn only_members(all: &mut [&mut Running]) {
+    until_equal(all);
+    let ids: BTreeSet<String> = all.iter().map(|at| at.peer_id().to_owned()).collect();
+    for at in all {
+        at.until(json!({"cmd": "members"}), |told| told["members"].as_array().unwrap().len() == ids.len());
+        assert_eq!(at.members(), ids);
+    }
+}
+
+/// Whose guesses at its code a device has noted as wrong.
+fn refused_at(at: &mut Running) -> BTreeSet<String> {
+    let entries = at.ask(json!({"cmd": "audit"}))["entries"].take();
+    let denied = entries.as_array().unwrap().iter().filter(|one| one["action"] == "pair" && one["decision"] == "deny");
+    denied.map(|one| one["peer"].as_str().unwrap().to_owned()).collect()
+}
+
+fn join(code: &Json, address: &str) -> Json {
+    json!({"cmd": "pair_join", "code": code, "addresses": [address]})
+}
+
+#[test]
+fn of_two_devices_that_join_by_one_code_at_once_one_becomes_a_member_and_the_other_is_told() {
+    let (a, b, c) = (Device::with_vault("desk"), new_device("b"), new_device("c"));
+    let mut at_a = a.run(TCP, &[]);
+    let (mut at_b, mut at_c) = (b.run(TCP, &[]), c.run(TCP, &[]));
+    at_a.note("before they met");
+    let shown = offer(&mut at_a, has_address);
+    let request = join(&shown["code"], &at_a.address());
+    for at in [&mut at_b, &mut at_c] {
+        assert!(at.send(request.clone()));
+    }
+    let [of_b, of_c] = [&mut at_b, &mut at_c].map(|at| at.answer().unwrap());
+    let ((mut first, found), (mut late, refused)) = match of_b["error"].is_null() {
+        true => ((at_b, of_b), (at_c, of_c)),
+        false => ((at_c, of_c), (at_b, of_b)),
+    };
+    assert!(["code_burned", "busy"].contains(&refused["error"]["code"].as_str().unwrap()), "{refused}");
+    confirm(&mut at_a, &mut first, &found["ok"]);
+    only_members(&mut [&mut at_a, &mut first]);
+    let status = late.status();
+    assert!(status["vault"].is_null() && status["events"] == 0, "{status}");
+    assert_eq!(late.refused(json!({"cmd": "members"})), "no_vault");
+}
+
+#[test]
+fn a_code_that_was_used_is_refused_while_it_is_compared_and_when_another_one_is_shown() {
+    let (a, b, c) = (Device::with_vault("desk"), new_device("b"), new_device("c"));
+    let mut at_a = a.run(TCP, &[]);
+    let (mut at_b, mut at_c) = (b.run(TCP, &[]), c.run(TCP, &[]));
+    let address = at_a.address();
+    let shown = offer(&mut at_a, has_address);
+    let found = at_b.ask(join(&shown["code"], &address));
+    assert_eq!(at_c.refused(join(&shown["code"], &address)), "code_burned");
+    confirm(&mut at_a, &mut at_b, &found);
+
+    let next = offer(&mut at_a, has_address);
+    assert_ne!(next["code"], shown["code"]);
+    assert_eq!(at_c.refused(join(&shown["code"], &address)), "code_mismatch");
+    // The link of that time, too.
+    assert_eq!(at_c.refused(json!({"cmd": "pair_join", "code": shown["uri"]})), "code_mismatch");
+    assert!(at_c.status()["vault"].is_null());
+    let id = json!(at_c.peer_id());
+    assert!(refused_at(&mut at_a).contains(id.as_str().unwrap()));
+    only_members(&mut [&mut at_a, &mut at_b]);
+
+    let found = at_c.ask(join(&next["code"], &address));
+    confirm(&mut at_a, &mut at_c, &found);
+    only_members(&mut [&mut at_a, &mut at_b, &mut at_c]);
+}
+
+#[cfg(feature = "relay")]
+#[test]
+fn a_relay_that_leads_to_another_device_makes_nobody_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = relay(folder.path());
+    let words = ["--relay", &server.address()];
+    let (a, x, b) = (Device::with_vault("desk"), Device::with_vault("somebody else's"), new_device("laptop"));
+    let (mut at_a, mut at_x, mut at_b) = (a.run("", &words), x.run("", &words), b.run("", &words));
+    let number = |shown: &Json| shown["code"].as_str().unwrap().contains('-');
+    let (of_a, of_x) = (offer(&mut at_a, number), offer(&mut at_x, number));
+    let parts = |shown: &Json| {
+        let (number, digits) = shown["code"].as_str().unwrap().split_once('-').unwrap();
+        (number.to_owned(), digits.to_owned())
+    };
+    let led_astray = format!("{}-{}", parts(&of_x).0, parts(&of_a).1);
+    let error = at_b.try_ask(json!({"cmd": "pair_join", "code": led_astray})).unwrap_err();
+    assert_eq!(error["code"], "code_mismatch", "{error}");
+    let id = at_b.peer_id().to_owned();
+    assert!(at_b.status()["vault"].is_null());
+    assert_eq!(refused_at(&mut at_x), BTreeSet::from([id]));
+    assert_eq!(refused_at(&mut at_a), BTreeSet::new(), "nobody has asked it");
+    only_members(&mut [&mut at_a]);
+    only_members(&mut [&mut at_x]);
+    // Its own number leads to the right one, whose code is still good.
+    let found = at_b.ask(json!({"cmd": "pair_join", "code": of_a["code"]}));
+    confirm(&mut at_a, &mut at_b, &found);
+    only_members(&mut [&mut at_a, &mut at_b]);
+    only_members(&mut [&mut at_x]);
+}
