@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
+use crate::crashes::noise;
 use crate::device::*;
 
 /// A device syncs with one that runs, and stops: nobody else hears of it.
@@ -237,4 +238,127 @@ fn three_teams_that_must_not_see_each_other_see_their_own_and_an_admin_sees_all(
         let names = |one: &Json| one["type"].is_null() || one["type"] == own;
         assert!(told.as_array().unwrap().iter().all(names), "it hears of no other type: {told}");
     }
+}
+
+#[test]
+fn rights_that_are_taken_and_given_while_entities_stream_in_end_in_equal_states() {
+    let a = enterprise();
+    let b = Device::joined(&a, "b");
+    let id = b.ok(&["id"]);
+    let mut at_a = a.run(TCP, &[]);
+    // Much that cannot be packed: many times what may be under way at once.
+    for part in 0..40 {
+        let change = |number| json!({"ops": [{"set": ["title", noise(&format!("{number:3000} {part}"))]}]});
+        let changes: Vec<Json> = (0..100).map(change).collect();
+        at_a.ask(json!({"cmd": "put", "type": "note", "changes": changes}));
+    }
+    let mut at_b = b.run_with(TCP, &at_a);
+    at_a.wait_for_event("peer_connected");
+    let give = |at_a: &mut Running| {
+        allow(at_a, "note", &["admin", "member"], None);
+        at_a.ask(json!({"cmd": "role", "peer": id, "role": "member"}));
+    };
+    let events = |at: &mut Running| at.status()["events"].as_u64().unwrap();
+    let (mut held, mut interrupted) = (0, 0);
+    for round in 0..6 {
+        assert_eq!(events(&mut at_b), held, "nothing comes without the right");
+        give(&mut at_a);
+        at_b.until(json!({"cmd": "status"}), |status| status["events"].as_u64().unwrap() > held);
+        // By the list, and by the role that the list asks for.
+        if round % 2 == 0 {
+            allow(&mut at_a, "note", &[], None);
+            at_b.until(json!({"cmd": "members"}), |told| told["acls"][0]["entries"] == json!([]));
+        } else {
+            at_a.ask(json!({"cmd": "role", "peer": id, "role": "read_only"}));
+            at_b.until_role(json!("read_only"));
+        }
+        let reasons = at_a.explain();
+        let denied = |one: &Json| one["reason"] == "policy_denied" && one["type"] == "note" && one["peer"] == id;
+        assert!(reasons.as_array().unwrap().iter().any(denied), "{reasons}");
+        held = events(&mut at_b);
+        if held == events(&mut at_a) {
+            break;
+        }
+        interrupted += 1;
+    }
+    assert!(interrupted > 1, "all of it was there before the right was taken");
+    give(&mut at_a);
+    until_equal(&mut [&mut at_a, &mut at_b]);
+    assert_eq!(events(&mut at_b), 4_000);
+    at_a.ask(json!({"cmd": "settled", "level": "peer"}));
+    assert_eq!(at_a.explain(), json!([]));
+}
+
+#[test]
+fn a_right_that_is_given_back_brings_all_that_was_written_meanwhile() {
+    let a = enterprise();
+    let [b, c] = ["b", "c"].map(|name| Device::joined(&a, name));
+    let of_b = b.ok(&["id"]);
+    let mut at_a = a.run(TCP, &[]);
+    allow(&mut at_a, "note", &["admin", "member"], Some("writers"));
+    let teams = |at_a: &mut Running, peer: &str, teams: &[&str]| {
+        at_a.ask(json!({"cmd": "team", "peer": peer, "teams": teams}));
+    };
+    for peer in [&of_b, &c.ok(&["id"]), &a.ok(&["id"])] {
+        teams(&mut at_a, peer, &["writers"]);
+    }
+    let first = at_a.note("first");
+    let mut at_b = b.run_with(TCP, &at_a);
+    let mut at_c = c.run_with(TCP, &at_b);
+    until_equal(&mut [&mut at_a, &mut at_b, &mut at_c]);
+    at_b.edit(&first, json!([{"text_insert": ["body", 0, "by b"]}, {"add": ["read", 1]}]));
+    let before = until_equal(&mut [&mut at_a, &mut at_b, &mut at_c]);
+
+    teams(&mut at_a, &of_b, &[]);
+    let out = |one: &Json| one["peer_id"] == of_b && one["teams"] == json!([]);
+    at_b.until(json!({"cmd": "members"}), |told| told["members"].as_array().unwrap().iter().any(out));
+    assert_eq!(at_b.refused(put("note", "not its own")), "policy_denied");
+    at_c.ask(json!({"cmd": "add_peer", "addresses": [at_a.address()]}));
+    at_a.edit(&first, json!([{"text_insert": ["body", 0, "by a, "]}, {"add": ["read", 2]}]));
+    for number in 0..5 {
+        at_a.note(&format!("of a, {number}"));
+        at_c.note(&format!("of c, {number}"));
+    }
+    until_equal(&mut [&mut at_a, &mut at_c]);
+    assert_eq!(at_b.digest(), before, "it keeps what it had");
+
+    teams(&mut at_a, &of_b, &["writers"]);
+    at_b.wait_for_update(&first);
+    until_equal(&mut [&mut at_a, &mut at_b, &mut at_c]);
+    let fields = at_b.fields(&first);
+    assert_eq!((&fields["body"], &fields["read"]), (&json!("by a, by b"), &json!(3)));
+    assert_eq!(at_b.status()["events"], at_a.status()["events"]);
+    let last = at_b.note("it writes again");
+    at_c.wait_for_update(&last);
+    until_equal(&mut [&mut at_a, &mut at_b, &mut at_c]);
+}
+
+#[test]
+fn a_full_device_and_an_empty_one_never_wipe_each_other() {
+    let a = Device::with_vault("full");
+    let [b, c] = ["empty", "empty too"].map(|name| Device::joined(&a, name));
+    let file = a.beside("notes.json");
+    let notes: Vec<Json> = (0..200).map(|number| json!({"title": format!("note {number}")})).collect();
+    std::fs::write(&file, json!(notes).to_string()).unwrap();
+    a.ok(&["import", file.to_str().unwrap()]);
+    let full = json!(a.ok(&["digest"]));
+    let empty = json!(b.ok(&["digest"]));
+    assert_ne!(full, empty);
+
+    // The empty one dials.
+    let mut at_a = a.run(TCP, &[]);
+    let mut at_b = b.run_with(TCP, &at_a);
+    assert_eq!(until_equal(&mut [&mut at_a, &mut at_b]), full);
+    at_a.end();
+    // The full one does.
+    let mut at_c = c.run(QUIC, &[]);
+    let mut at_a = a.run_with(QUIC, &at_c);
+    assert_eq!(until_equal(&mut [&mut at_a, &mut at_c]), full);
+    // And after a start of whoever was empty.
+    at_b.kill();
+    at_c.kill();
+    let mut at_b = b.run_with(TCP, &at_a);
+    let mut at_c = c.run_with(TCP, &at_b);
+    assert_eq!(until_equal(&mut [&mut at_a, &mut at_b, &mut at_c]), full);
+    assert_eq!(at_c.ask(json!({"cmd": "ls", "limit": 1_000}))["entities"].as_array().unwrap().len(), 200);
 }
