@@ -109,3 +109,80 @@ fn a_relay_that_leads_to_another_device_makes_nobody_trusted() {
     only_members(&mut [&mut at_a, &mut at_b]);
     only_members(&mut [&mut at_x]);
 }
+
+/// Kills one side once these have confirmed the words, and has both come back.
+fn crash(a_confirms: bool, b_confirms: bool, kills_a: bool) {
+    let what = format!("a confirmed: {a_confirms}, b: {b_confirms}, a killed: {kills_a}");
+    let (a, b) = (Device::with_vault("desk"), new_device("laptop"));
+    let (mut at_a, mut at_b) = (a.run(TCP, &[]), b.run(TCP, &[]));
+    at_a.note("before they met");
+    let shown = offer(&mut at_a, has_address);
+    at_b.ask(join(&shown["code"], &at_a.address()));
+    at_a.ask(json!({"cmd": "pair_wait"}));
+    let yes = json!({"cmd": "pair_confirm", "wait": false});
+    if a_confirms {
+        at_a.ask(yes.clone());
+    }
+    if b_confirms {
+        at_b.ask(yes);
+    }
+    // The other one learns that it is over, or that it was over before.
+    let (mut at_a, mut at_b) = match kills_a {
+        true => {
+            at_a.kill();
+            until_over(&mut at_b, &what);
+            (a.run(TCP, &["--peer", &at_b.address()]), at_b)
+        }
+        false => {
+            at_b.kill();
+            until_over(&mut at_a, &what);
+            let at_b = b.run_with(TCP, &at_a);
+            (at_a, at_b)
+        }
+    };
+    assert!(a_confirms && b_confirms || at_a.members().len() == 1, "{what}: signed in without both users");
+    if at_b.status()["vault"].is_null() {
+        let shown = offer(&mut at_a, has_address);
+        let found = at_b.ask(join(&shown["code"], &at_a.address()));
+        confirm(&mut at_a, &mut at_b, &found);
+    }
+    only_members(&mut [&mut at_a, &mut at_b]);
+    let id = at_b.note("after");
+    at_a.wait_for_update(&id);
+    only_members(&mut [&mut at_a, &mut at_b]);
+}
+
+/// Waits until a pairing is over for a device: it has paired, or knows that it has not.
+fn until_over(at: &mut Running, what: &str) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        match at.try_ask(json!({"cmd": "pair_state"})) {
+            Err(error) => return assert_eq!(error["code"], "unreachable", "{what}: {error}"),
+            Ok(state) if !state["paired"].is_null() => return,
+            Ok(state) => assert!(std::time::Instant::now() < deadline, "{what}: {state}"),
+        }
+        at.pause();
+    }
+}
+
+#[test]
+fn a_crash_of_either_side_before_somebody_confirms_leaves_two_that_can_pair_again() {
+    for kills_a in [true, false] {
+        crash(false, false, kills_a);
+    }
+}
+
+#[test]
+fn a_crash_of_either_side_once_one_has_confirmed_leaves_two_that_can_pair_again() {
+    for kills_a in [true, false] {
+        crash(true, false, kills_a);
+        crash(false, true, kills_a);
+    }
+}
+
+#[test]
+fn a_crash_of_either_side_once_both_have_confirmed_leaves_two_members_or_two_that_can_pair_again() {
+    for kills_a in [true, false] {
+        crash(true, true, kills_a);
+    }
+}
