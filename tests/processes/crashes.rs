@@ -133,7 +133,7 @@ fn a_full_disk_is_told_and_what_was_saved_stays() {
 }
 
 /// Text that does not compress.
-fn noise(seed: &str) -> String {
+pub fn noise(seed: &str) -> String {
     let mut state = seed
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));

@@ -41,14 +41,22 @@ impl Device {
 
     /// A device that joined the vault of `admin`.
     pub fn joined(admin: &Device, name: &str) -> Self {
+        Self::joined_as(admin, name, "member")
+    }
+
+    pub fn joined_as(admin: &Device, name: &str, role: &str) -> Self {
         let device = Self::empty();
-        device.join(admin, name);
+        device.join_as(admin, name, role);
         device
     }
 
     pub fn join(&self, admin: &Device, name: &str) -> String {
+        self.join_as(admin, name, "member")
+    }
+
+    fn join_as(&self, admin: &Device, name: &str, role: &str) -> String {
         let id = self.ok(&["id", "--name", name]);
-        self.ok(&["join", &admin.ok(&["invite", &id])])
+        self.ok(&["join", &admin.ok(&["invite", &id, "--role", role])])
     }
 
     pub fn copied_to(&self, data: &Path) {
@@ -231,11 +239,42 @@ impl Running {
 
     /// Asks, and gives what stands under `ok`.
     pub fn ask(&mut self, request: Json) -> Json {
-        assert!(self.send(request.clone()));
+        self.try_ask(request.clone()).unwrap_or_else(|error| panic!("{request}: {error}"))
+    }
+
+    /// Asks, and gives what stands under `ok`, or else under `error`.
+    pub fn try_ask(&mut self, request: Json) -> Result<Json, Json> {
+        assert!(self.send(request));
         let id = Json::from(self.last_id);
-        let answer = self.wait_for("an answer", |_, line| line["id"] == id);
-        assert!(answer["error"].is_null(), "{request}: {answer}");
-        answer["ok"].clone()
+        let mut answer = self.wait_for("an answer", |_, line| line["id"] == id);
+        match answer["error"].take() {
+            Json::Null => Ok(answer["ok"].take()),
+            error => Err(error),
+        }
+    }
+
+    /// Asks for what must be refused, and gives the code of the error.
+    pub fn refused(&mut self, request: Json) -> String {
+        let error = self.try_ask(request.clone()).expect_err(&format!("{request} should be refused"));
+        error["code"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks again and again until the answer is as it should be, and gives it.
+    pub fn until(&mut self, request: Json, is_it: impl Fn(&Json) -> bool) -> Json {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.ask(request.clone());
+            if is_it(&answer) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "{request}: {answer}");
+            self.pause();
+        }
+    }
+
+    /// Waits until its role in the vault is this one; null where it is no member.
+    pub fn until_role(&mut self, role: Json) {
+        self.until(json!({"cmd": "status"}), |status| status["role"] == role);
     }
 
     /// Makes a note and gives its id; its own update is told, and not waited for again.
@@ -267,8 +306,14 @@ impl Running {
         self.ask(json!({"cmd": "explain"}))["reasons"].clone()
     }
 
+    /// The PeerIds of whom it takes for members of its vault.
+    pub fn members(&mut self) -> BTreeSet<String> {
+        let told = self.ask(json!({"cmd": "members"}))["members"].take();
+        told.as_array().unwrap().iter().map(|member| member["peer_id"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// Passes over lines until the next event, or for a moment.
-    fn pause(&mut self) {
+    pub fn pause(&mut self) {
         let _ = self.line(Duration::from_millis(20));
     }
 

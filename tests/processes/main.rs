@@ -9,6 +9,7 @@ mod daily;
 mod device;
 #[path = "../lan/mod.rs"]
 mod lan;
+mod meddling;
 #[allow(dead_code)] // made for the transport's tests
 #[path = "../p2p_support/mod.rs"]
 mod p2p_support;
@@ -17,4 +18,5 @@ mod passphrase;
 #[cfg(feature = "relay")]
 mod relay;
 mod revoking;
+mod rights;
 mod strangers;

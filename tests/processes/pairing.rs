@@ -13,32 +13,24 @@ use crate::lan::{Lan, not_run};
 use crate::p2p_support::{Hostile, write};
 
 /// A device without a vault.
-fn new_device(name: &str) -> Device {
+pub fn new_device(name: &str) -> Device {
     let device = Device::empty();
     device.ok(&["id", "--name", name]);
     device
 }
 
-/// Asks for a code, and gives the state once the code is as it should be.
-fn offer(at: &mut Running, is_it: impl Fn(&Json) -> bool) -> Json {
+/// Asks for a code, and gives it once it is as it should be.
+pub fn offer(at: &mut Running, is_it: impl Fn(&Json) -> bool) -> Json {
     at.ask(json!({"cmd": "pair_offer"}));
-    let deadline = std::time::Instant::now() + PATIENCE;
-    loop {
-        let shown = at.ask(json!({"cmd": "pair_state"}))["shown"].clone();
-        if is_it(&shown) {
-            return shown;
-        }
-        assert!(std::time::Instant::now() < deadline, "{shown}");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    at.until(json!({"cmd": "pair_state"}), |state| is_it(&state["shown"]))["shown"].take()
 }
 
-fn has_address(shown: &Json) -> bool {
+pub fn has_address(shown: &Json) -> bool {
     shown["uri"].as_str().unwrap().contains("&a=")
 }
 
 /// Both users compare the words and say yes.
-fn confirm(at_a: &mut Running, at_b: &mut Running, found: &Json) {
+pub fn confirm(at_a: &mut Running, at_b: &mut Running, found: &Json) {
     let theirs = at_a.ask(json!({"cmd": "pair_wait"}));
     assert_eq!(theirs["words"], found["words"]);
     assert_eq!((theirs["joining"].clone(), found["joining"].clone()), (json!(false), json!(true)));
@@ -183,7 +175,7 @@ fn devices_on_different_networks_pair_by_a_number_of_a_relay_and_the_code() {
 }
 
 #[cfg(feature = "relay")]
-fn relay(data: &Path) -> Running {
+pub fn relay(data: &Path) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_privstack-relay"));
     command.arg("--data").arg(data).args(["--json", "--http", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/tcp/0/ws"]);
     Running::start(command)

@@ -4,15 +4,6 @@ use serde_json::{Value as Json, json};
 
 use crate::device::*;
 
-/// Waits until a device is no member, or one, by its own `status`.
-fn until_role(running: &mut Running, role: Json) {
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while running.status()["role"] != role {
-        assert!(std::time::Instant::now() < deadline, "its role is {}, not {role}", running.status()["role"]);
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-}
-
 #[test]
 fn a_removed_device_gets_nothing_more_and_what_it_writes_reaches_nobody() {
     let a = Device::with_vault("a");
@@ -25,7 +16,7 @@ fn a_removed_device_gets_nothing_more_and_what_it_writes_reaches_nobody() {
 
     // The command line reaches the running one.
     a.ok(&["remove", &lost]);
-    until_role(&mut at_b, Json::Null);
+    at_b.until_role(Json::Null);
     let members = at_a.ask(json!({"cmd": "members"}));
     assert_eq!(members["members"].as_array().unwrap().len(), 2, "{members}");
     let text = a.ok(&["members"]);
@@ -82,9 +73,9 @@ fn the_words_make_a_device_an_admin_when_the_only_one_is_destroyed() {
     assert_eq!(b.fails(&["leave"]).1["code"], "invalid");
     let id = c.ok(&["id"]);
     b.ok(&["role", &id, "admin"]);
-    until_role(&mut at_c, json!("admin"));
+    at_c.until_role(json!("admin"));
     b.ok(&["leave"]);
-    until_role(&mut at_b, Json::Null);
+    at_b.until_role(Json::Null);
 }
 
 #[test]
