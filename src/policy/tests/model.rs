@@ -240,6 +240,28 @@ impl<'a> Model<'a> {
         View { kind: self.kind(effective), root: peer(ROOT), members, acls: self.acls(effective) }
     }
 
+    /// Of the latest that `choose` says something of, what it says of the one with the lowest hash.
+    fn lowest<T>(&self, effective: &Effective, choose: impl Fn(&Op) -> Option<T>) -> Option<T> {
+        let latest = self.latest(self.of(effective, |op| choose(op).is_some()));
+        latest.into_iter().min_by_key(|op| op.hash()).and_then(choose)
+    }
+
+    /// The vault key that is used.
+    pub fn key(&self, effective: &Effective) -> Option<Hash> {
+        self.lowest(effective, |op| match &op.body {
+            Body::SetKey(set) => Some(set.name),
+            _ => None,
+        })
+    }
+
+    /// The branch of a log that was accepted.
+    pub fn branch(&self, of: &LogName, effective: &Effective) -> Option<(u64, Hash)> {
+        self.lowest(effective, |op| match &op.body {
+            Body::AcceptBranch { log, seq, hash } if log == of => Some((*seq, *hash)),
+            _ => None,
+        })
+    }
+
     /// Whether a commit counts that names these heads.
     pub fn counts(&self, log: &LogName, heads: &[Hash], seq: u64) -> bool {
         let all = self.effective(&self.ops.keys().copied().collect());

@@ -18,7 +18,7 @@ const TYPES: [&str; 2] = ["note", "task"];
 
 fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     let parents = prop::collection::vec(any::<prop::sample::Index>(), 1..4);
-    prop::collection::vec((0..7_u8, 0..PEERS, 0..20_u8, 0..8_u8, parents), 0..most)
+    prop::collection::vec((0..7_u8, 0..PEERS, 0..24_u8, 0..8_u8, parents), 0..most)
 }
 
 const ROLES: [SyncRole; 4] = [SyncRole::Admin, SyncRole::Member, SyncRole::Member, SyncRole::ReadOnly];
@@ -32,6 +32,11 @@ fn cuts(to: u8, how: u8) -> Cuts {
     let cut =
         |author| (log_of(author, TYPES[usize::from(how % 2)]), Cut { seq: u64::from(how), hash: Hash([how; 32]) });
     if how < 2 { Cuts::new() } else { Cuts::from_iter([cut(to), cut(3)]) }
+}
+
+/// The logs of which branches are accepted.
+fn branched(how: u8) -> LogName {
+    log_of(3, TYPES[usize::from(how % 2)])
 }
 
 fn body(to: u8, what: u8, how: u8, earlier: &[Op]) -> Body {
@@ -72,7 +77,10 @@ fn body(to: u8, what: u8, how: u8, earlier: &[Op]) -> Body {
             let ops = earlier.iter().rev().step_by(usize::from(how) + 1).take(2).map(Op::hash).collect();
             Body::RootVoid(RootVoid { ops })
         }
-        _ => Body::RaiseCut(range()),
+        19 => Body::RaiseCut(range()),
+        20 | 21 => Body::SetKey(SetKey { name: Hash([how; 32]), sealed: [(peer, vec![how])].into() }),
+        // Few logs, so that some get several.
+        _ => Body::AcceptBranch { log: branched(how), seq: to.into(), hash: Hash([how; 32]) },
     }
 }
 
@@ -100,13 +108,12 @@ fn build(personal: bool, steps: &[Step]) -> (Membership, BTreeMap<Hash, Op>) {
                 _ => order[pick.index(order.len())].hash(),
             })
             .collect();
-        // The root says little but what only it can say.
-        let by = if *what == 18 {
-            ROOT
-        } else if *by == ROOT && how % 4 != 0 {
-            ADMIN
-        } else {
-            *by
+        // The root says little but what only it can say; keys and branches are chosen by the first two Admins, mostly.
+        let by = match *what {
+            18 => ROOT,
+            20.. if how % 4 != 0 => ADMIN + by % 2,
+            _ if *by == ROOT && how % 4 != 0 => ADMIN,
+            _ => *by,
         };
         let body = body(*to, *what, *how, &order);
         let op = Op::sign(&key(by), log.vault(), parents, HybridTimestamp(u64::from(by)), body).unwrap();
@@ -132,7 +139,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(160))]
 
     #[test]
-    fn every_order_of_arrival_gives_the_same_members_heads_and_valid_commits(
+    fn every_order_of_arrival_gives_the_same_members_heads_key_branches_and_valid_commits(
         personal: bool,
         steps in steps(40),
         order in prop::collection::vec(any::<prop::sample::Index>(), 50),
@@ -158,6 +165,9 @@ proptest! {
         prop_assert_eq!(log.heads(), other.heads());
         prop_assert_eq!(log.evaluate(), other.evaluate());
         prop_assert_eq!(log.key_name(), other.key_name());
+        for log_name in [0, 1].map(branched) {
+            prop_assert_eq!(log.accepted_branch(&log_name), other.accepted_branch(&log_name));
+        }
         let hashes: Vec<Hash> = ops.keys().copied().collect();
         for hash in &hashes {
             prop_assert_eq!(log.has_effect(hash), other.has_effect(hash));
@@ -184,6 +194,10 @@ proptest! {
             prop_assert_eq!(log.has_effect(hash), effective.contains_key(hash), "{:?}", ops[hash]);
         }
         prop_assert_eq!(&*view, &model.view(&all));
+        prop_assert_eq!(log.key_name(), model.key(&effective));
+        for log_name in [0, 1].map(branched) {
+            prop_assert_eq!(log.accepted_branch(&log_name), model.branch(&log_name, &effective));
+        }
         for hash in ops.keys() {
             let at = log.evaluate_at(&[*hash]).unwrap();
             prop_assert_eq!(&at, &model.view(&model.with_past(&[*hash])));
