@@ -6,7 +6,7 @@ const app = schema({ note: { title: t.string() } });
 
 says(() => new Promise((resolve, reject) => {
   const opened = syncStore({ name: "bundled", schema: app });
-  addEventListener("unhandledrejection", event => reject(event.reason));
+  opened.error.subscribe(error => error && reject(error));
   opened.subscribe(store => {
     if (store) resolve(store.collection("note").create({ title: "written" }).title);
   });
