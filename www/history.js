@@ -1,13 +1,58 @@
 // What the timeline knows of edits: who made them, what they had seen, and which side won a field.
 
-/** Reads the newest changes of all notes. A change is one commit's part in one note. */
-export async function readChanges(notes, rows, limit) {
-  const parts = await Promise.all(rows.map(async (note) =>
-    (await notes.history(note.id)).map((change) => ({
-      ...change, note: note.id, title: note.title || "Untitled",
-      own: Object.entries(change.clock).filter(([log]) => log.startsWith(`${change.by}/`)),
-    }))));
-  return parts.flat().sort((a, b) => a.at - b.at).slice(-limit);
+/** The histories of the notes that were there at some time since the page was opened. */
+export class Histories {
+  #notes;
+  #changes = new Map(); // id -> its changes
+  #titles = new Map(); // id -> as it was called last
+  #stale = new Set();
+
+  constructor(notes) {
+    this.#notes = notes;
+  }
+
+  /** These notes are there. */
+  see(rows) {
+    for (const { id, title } of rows) {
+      if (!this.#titles.has(id)) this.#stale.add(id);
+      this.#titles.set(id, title || "Untitled");
+    }
+  }
+
+  /** There is more of these. */
+  changed(ids) {
+    for (const id of ids) if (this.#titles.has(id)) this.#stale.add(id);
+  }
+
+  /** Reads what has changed; gives the newest changes of all, in their order. */
+  async read(limit) {
+    const ids = [...this.#stale];
+    this.#stale.clear();
+    try {
+      await Promise.all(ids.map(async (id) => this.#changes.set(id, marked(id, await this.#notes.history(id)))));
+    } catch (error) {
+      this.changed(ids); // the next time
+      throw error;
+    }
+    const all = [...this.#changes.values()].flat().sort((a, b) => a.at - b.at);
+    return all.slice(-limit).map((change) => ({ ...change, title: this.#titles.get(change.note) }));
+  }
+}
+
+/** A note's history. A change is one commit's part in the note: `made` says that it created it, brought it back, or deleted
+ *  it; its `fields` are those that it wrote into a note that was there. */
+function marked(note, history) {
+  const changes = history.map((change) => ({
+    ...change, note, own: Object.entries(change.clock).filter(([log]) => log.startsWith(`${change.by}/`)),
+  }));
+  const deletions = changes.filter(({ fields }) => fields.includes("-"));
+  return changes.map((change) => {
+    const fields = change.fields.filter((field) => field !== "+" && field !== "-");
+    if (change.fields.includes("-")) return { ...change, fields, made: "deleted" };
+    if (!change.fields.includes("+")) return change;
+    const isBack = deletions.some((deletion) => hadSeen(change, deletion));
+    return isBack ? { ...change, fields, made: "brought back" } : { ...change, fields: [], made: "created" };
+  });
 }
 
 /** Whether the author of `later` had seen `earlier`: its clock has an entry for one of that device's logs that is as
@@ -23,8 +68,7 @@ export function contests(change, changes) {
   return change.fields.flatMap((field) => {
     const rivals = others.filter((other) => other.fields.includes(field));
     if (rivals.length === 0) return [];
-    const winner = [change, ...rivals].reduce((best, one) =>
-      (one.at > best.at || (+one.at === +best.at && one.by > best.by) ? one : best));
+    const winner = changes.findLast((one) => one === change || rivals.includes(one)); // they come in the order that decides
     return [{ field, rivals, winner }];
   });
 }

@@ -3,7 +3,7 @@
 
 import { FIELDS } from "./model.js";
 import { $, el, svg, attempt, calmly } from "./dom.js";
-import { bursts, contests, readChanges } from "./history.js";
+import { bursts, contests, Histories } from "./history.js";
 import { count, deviceWords, list, shortId } from "./words.js";
 
 /** As high as a name in style.css. */
@@ -21,7 +21,8 @@ const MERGED = new Set(["text", "tags"]);
 
 export function showTimeline(store) {
   const notes = store.collection("note");
-  const all = notes.all({ orderBy: "place" });
+  const all = notes.all();
+  const histories = new Histories(notes);
   /** Batches that came in while the page was open: { at, by }. */
   const batches = [];
   let changes = [];
@@ -88,7 +89,7 @@ export function showTimeline(store) {
     if (reading) return read();
     reading = true;
     try {
-      changes = await readChanges(notes, all.current, MOST_READ);
+      changes = await histories.read(MOST_READ);
       isRead = true;
     } finally {
       reading = false;
@@ -98,14 +99,19 @@ export function showTimeline(store) {
 
   (async () => {
     for await (const event of store.events()) {
-      if (event.type === "entitiesUpdated" && event.origin !== "local") {
+      if (event.type !== "entitiesUpdated") continue;
+      if (event.origin !== "local") {
         batches.push({ at: Date.now(), by: event.origin });
         batches.splice(0, batches.length - MOST_READ);
       }
-      if (event.type === "entitiesUpdated") read();
+      histories.changed(event.ids);
+      read();
     }
   })();
-  all.subscribe(read);
+  all.subscribe((rows) => {
+    histories.see(rows);
+    read();
+  });
   store.peers.subscribe(draw);
 }
 
@@ -136,12 +142,22 @@ const fieldWords = (field) => FIELDS[field] ?? `field “${field}”`;
 function describe(edits, fought, nameOf) {
   const [first, last] = [edits[0], edits.at(-1)];
   const who = nameOf(first.by);
-  const fields = [...new Set(edits.flatMap((edit) => edit.fields))].map(fieldWords);
-  const titles = [...new Set(edits.map((edit) => edit.note))].map((note) => `“${edits.findLast((edit) => edit.note === note).title}”`);
-  const what = `${fields.length > 0 ? `the ${list(fields)}` : "the whole"} of ${titles.length > 3 ? count(titles.length, "note") : list(titles)}`;
+  const titles = (some) => {
+    const all = new Map(some.map(({ note, title }) => [note, `“${title}”`]));
+    return all.size > 3 ? count(all.size, "note") : list([...all.values()]);
+  };
+  const deeds = new Map(); // in the order in which they began
+  for (const edit of edits) {
+    const made = [edit.made, edit.fields.length > 0 && "changed"].filter(Boolean);
+    for (const deed of made) deeds.set(deed, [...deeds.get(deed) ?? [], edit]);
+  }
+  const what = list([...deeds].map(([deed, some]) => {
+    const fields = [...new Set(some.flatMap((edit) => edit.fields))].map(fieldWords);
+    return deed === "changed" ? `changed the ${list(fields)} of ${titles(some)}` : `${deed} ${titles(some)}`;
+  }));
   const times = [...new Set([first, last].map((edit) => edit.at.toLocaleTimeString()))];
   const when = times.length > 1 ? `from ${times[0]} to ${times[1]}` : `at ${times[0]}`;
-  const lines = [`${who} changed ${what} ${when}${edits.length > 1 ? `, in ${count(edits.length, "edit")}` : ""}.`];
+  const lines = [`${who} ${what} ${when}${edits.length > 1 ? `, in ${count(edits.length, "edit")}` : ""}.`];
   for (const { field, rivals, winner, edit } of fought) {
     const others = list([...new Set(rivals.map((rival) => nameOf(rival.by)))]);
     if (MERGED.has(field)) lines.push(`${others} changed the ${fieldWords(field)} too, without having seen this: both sides stay.`);

@@ -1,4 +1,5 @@
 import type { Change, Collection, Live, Schema } from "./contract.js";
+import { after, difference, type Held } from "./assign.js";
 import { idsOf, type Edit } from "./core.js";
 import type { Engine } from "./engine.js";
 import { call, invalid } from "./errors.js";
@@ -68,18 +69,7 @@ export class CollectionOf implements Source {
   }
 
   update(id: string, patch: Record<string, unknown>): void {
-    const edits: Edit[] = [];
-    let known: AnyEntity | undefined;
-    for (const [name, value] of Object.entries(patch)) {
-      const spec = this.#spec(name);
-      if (spec.kind !== "register" && value !== undefined) {
-        known ??= this.peek(id);
-        if (!known && this.#engine.core.read(this.#type, id) === undefined) {
-          throw invalid(`${this.#type}.${name} is written as the difference to what is shown: read the entity first (\`await get(id)\`)`);
-        }
-      }
-      edits.push(...this.#assign(known, name, value));
-    }
+    const edits = Object.entries(patch).flatMap(([name, value]) => this.#assign(id, name, value));
     this.#engine.write(this.#type, id, edits);
   }
 
@@ -116,22 +106,33 @@ export class CollectionOf implements Source {
     return item;
   }
 
-  /** The edits that make a field read so. */
-  #assign(known: AnyEntity | undefined, name: string, value: unknown): Edit[] {
+  /** What a counter or a set holds, in a batch with what that has written. */
+  #held(id: string, name: string, spec: Spec): Held {
+    const unwritten = this.#engine.unwritten(this.#type, id);
+    if (unwritten[0]?.[0] === "create") return after(undefined, unwritten, name);
+    const raw = call(() => this.#engine.core.read(this.#type, id));
+    if (raw) {
+      const stored = spec.kind === "set" ? raw.sets[name] && setFromStored(spec, raw.sets[name]).value : raw.counters[name];
+      return after(stored, unwritten, name);
+    }
+    const shown: Record<string, unknown> | undefined = raw === undefined ? this.peek(id) : {};
+    if (!shown) throw invalid(`${this.#type}.${name} is written as the difference to what is there: read the entity first (\`await get(id)\`)`);
+    return after(shown[name] as Held, unwritten, name);
+  }
+
+  /** The edits that make a field read so; without an id, of a new entity. */
+  #assign(id: string | undefined, name: string, value: unknown): Edit[] {
     const spec = this.#spec(name);
     if (spec.kind === "text") throw invalid(`${this.#type}.${name} is a text: edit it through its handle`);
     if (value === undefined) return [["clear", name]];
-    if (spec.kind === "counter") {
-      if (typeof value !== "number") throw invalid(`${this.#type}.${name} takes a number`);
-      const by = value - Number(known?.[name] ?? 0);
-      return by === 0 ? [] : [["add", name, by]];
-    }
-    if (spec.kind === "set") {
-      if (!(value instanceof Set)) throw invalid(`${this.#type}.${name} takes a Set`);
-      const before = (known?.[name] ?? new Set()) as ReadonlySet<unknown>;
-      const gone = [...before].filter(item => !value.has(item)).map(item => ["remove", name, item] as const);
-      const come = [...value].filter(item => !before.has(item)).map(item => ["insert", name, this.#item(name, item)] as const);
-      return [...gone, ...come];
+    if (spec.kind === "counter" || spec.kind === "set") {
+      if (spec.kind === "counter" && typeof value !== "number") throw invalid(`${this.#type}.${name} takes a number`);
+      if (spec.kind === "set" && !(value instanceof Set)) throw invalid(`${this.#type}.${name} takes a Set`);
+      if (value instanceof Set) for (const item of value) this.#item(name, item);
+      const held = id === undefined ? undefined : this.#held(id, name, spec);
+      // Where nothing was written, the default shows: a zero over another default has to be written.
+      if (held === undefined && value === 0 && spec.fallback !== 0) return [["add", name, 0]];
+      return difference(name, held, value as number | ReadonlySet<unknown>);
     }
     if (!fits(spec, value)) throw invalid(`${this.#type}.${name}: this value does not fit a ${spec.sort} field`);
     return [["set", name, toStored(value)]];

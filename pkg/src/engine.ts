@@ -74,6 +74,11 @@ export class Engine {
     else entities.set(id, [...edits]);
   }
 
+  /** What the batch that is being made has to write into an entity. */
+  unwritten(type: string, id: string): readonly Edit[] {
+    return this.#batch?.get(type)?.get(id) ?? [];
+  }
+
   batch<R>(run: () => R): R {
     if (this.isClosed) throw closed();
     if (this.#batch) return run(); // part of the one around it

@@ -21,22 +21,14 @@ export interface TestNetwork {
   heal(one: string, other: string): void;
 }
 
-type Source = NonNullable<OpenOptions<any>["wasm"]>;
-
-let fallback: () => Source | Promise<Source> = () => {
-  throw new SyncError("unsupported", "no wasm was given; import \"@privstack/sync\" or \"@privstack/sync/inline\"");
-};
-
-/** Where the wasm comes from when an app does not say. */
-export function wasmFrom(source: () => Source | Promise<Source>): void {
-  fallback = source;
-}
+/** What the module can be made of. */
+export type Source = NonNullable<OpenOptions<any>["wasm"]>;
 
 let loading: Promise<Module> | undefined;
 
-/** Loads the module, once a page. */
-export function load(given: Source | undefined): Promise<Module> {
-  loading ??= start(given).catch(error => {
+/** Loads the module, once a page: whoever comes first says what of. */
+export function load(from: Source | (() => Source)): Promise<Module> {
+  loading ??= start(from).catch(error => {
     loading = undefined; // the next `open` tries again
     throw error;
   });
@@ -48,12 +40,12 @@ export function compiled(): WebAssembly.Module | undefined {
   return (init as { __wbindgen_wasm_module?: WebAssembly.Module }).__wbindgen_wasm_module;
 }
 
-async function start(given: Source | undefined): Promise<Module> {
+async function start(from: Source | (() => Source)): Promise<Module> {
   if (typeof WebAssembly !== "object") {
     throw new SyncError("unsupported", "this browser has no WebAssembly; use a current one");
   }
   try {
-    const source = await readable(given ?? (await fallback()));
+    const source = await readable(typeof from === "function" ? from() : from);
     await init({ module_or_path: source });
   } catch (error) {
     if (error instanceof SyncError) throw error;

@@ -1,7 +1,7 @@
 import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
 import type { Live, OpenOptions, Schema, Store } from "./contract.js";
 import { openStore } from "./store.js";
-import "./index.js";
+import { wasmUrl } from "./wasm-url.js";
 
 /** A live value in a component: it renders anew when the value changes. */
 export function useLive<T>(live: Live<T>): T {
@@ -22,7 +22,7 @@ export function useStore<S extends Schema>(options: OpenOptions<S>): { store: St
   const { name } = options;
   useEffect(() => {
     let here = true;
-    const opened = stores.get(name) ?? { users: 0, store: openStore(options) };
+    const opened = stores.get(name) ?? { users: 0, store: openStore(options, wasmUrl) };
     stores.set(name, opened);
     opened.users += 1;
     opened.store.then(

@@ -45,7 +45,7 @@ export class Relays {
       if (!url || !["ws:", "wss:", "http:", "https:"].includes(url.protocol)) {
         throw invalid(`open: \`${text}\` is no relay; give its URL (wss://…) or a multiaddress that ends in /p2p/…`);
       }
-      this.#found.set(url, globalThis.localStorage?.getItem(REMEMBERED + url.href)?.split(" ") ?? []);
+      this.#found.set(url, remembered(url));
       this.#unasked.add(url);
     }
   }
@@ -71,10 +71,27 @@ export class Relays {
     await Promise.all([...this.#unasked].map(async url => {
       const found = await where(url);
       if (found.length === 0 || !this.#unasked.delete(url)) return;
-      globalThis.localStorage?.setItem(REMEMBERED + url.href, found.join(" "));
+      remember(url, found);
       this.#found.set(url, found);
     }));
     return this.known.join(" ") !== before;
+  }
+}
+
+/** A browser may forbid its storage, or have no room left in it: then the relay is asked each time. */
+function remembered(url: URL): readonly string[] {
+  try {
+    return globalThis.localStorage?.getItem(REMEMBERED + url.href)?.split(" ") ?? [];
+  } catch {
+    return [];
+  }
+}
+
+function remember(url: URL, found: readonly string[]): void {
+  try {
+    globalThis.localStorage?.setItem(REMEMBERED + url.href, found.join(" "));
+  } catch {
+    // the same
   }
 }
 

@@ -9,7 +9,7 @@ import { Engine, type Listener } from "./engine.js";
 import { closed, invalid, SyncError, unsupported } from "./errors.js";
 import { keep } from "./keep.js";
 import { asyncDispose, LiveCell } from "./live.js";
-import { load, type Module } from "./load.js";
+import { load, type Module, type Source } from "./load.js";
 import { PairingOf } from "./pairing.js";
 import { checkPolicy, checkRole, PolicyOf } from "./policy.js";
 import { QuarantineOf } from "./quarantine.js";
@@ -394,8 +394,8 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
   }
 }
 
-/** Opens a store; `network` is for tests. */
-export async function openStore<S extends Schema>(options: OpenOptions<S>, network?: unknown): Promise<StoreOf<S>> {
+/** Opens a store. `wasm` is where its module comes from when the app does not say; `network` is for tests. */
+export async function openStore<S extends Schema>(options: OpenOptions<S>, wasm: () => Source, network?: unknown): Promise<StoreOf<S>> {
   const { name, signal } = options;
   if (typeof name !== "string" || name === "") throw invalid("open: give the store a `name`");
   if (typeof options.schema !== "object" || options.schema === null) throw invalid("open: give the store a `schema`, made by `schema({ … })`");
@@ -417,7 +417,7 @@ export async function openStore<S extends Schema>(options: OpenOptions<S>, netwo
     throw new SyncError("unsupported", "relays are reached by WebSocket, which Node has from version 22 on; open the store without `relays` here");
   }
   // A relay that nobody has asked yet may be asked while the module loads; the store opens without an answer too.
-  const [module] = await Promise.all([load(options.wasm), relays.isKnown ? undefined : relays.ask()]);
+  const [module] = await Promise.all([load(options.wasm ?? wasm), relays.isKnown ? undefined : relays.ask()]);
   const deviceName = options.deviceName ?? "browser";
   const key = options.passphrase === undefined || inMemory ? undefined : await sealKey(module, name, options.passphrase);
   const engine = await Engine.open(module, {

@@ -1,7 +1,7 @@
 import type { OpenOptions, PeerId, Schema, Store } from "./contract.js";
 import { load } from "./load.js";
 import { openStore, type StoreOf } from "./store.js";
-import "./index.js";
+import { wasmUrl } from "./wasm-url.js";
 
 /** Devices in one process, for tests of apps: each has a store in memory, and a network in memory lies between them. */
 export interface TestPeers<S extends Schema> extends AsyncDisposable {
@@ -20,11 +20,11 @@ export interface TestPeers<S extends Schema> extends AsyncDisposable {
 export async function testPeers<S extends Schema>(
   count: number, options: Pick<OpenOptions<S>, "schema" | "policy" | "wasm"> & { apart?: boolean },
 ): Promise<TestPeers<S>> {
-  const network = new (await load(options.wasm)).TestNetwork();
+  const network = new (await load(options.wasm ?? wasmUrl)).TestNetwork();
   const stores: StoreOf<S>[] = [];
   for (let number = 0; number < count; number += 1) {
     const store = await openStore<S>(
-      { ...options, name: `test ${number}`, deviceName: `device ${number}`, storage: "memory" }, network.share(),
+      { ...options, name: `test ${number}`, deviceName: `device ${number}`, storage: "memory" }, wasmUrl, network.share(),
     );
     stores.push(store);
   }

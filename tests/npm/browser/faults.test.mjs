@@ -137,6 +137,42 @@ for (const name of Object.keys(BROWSERS)) {
     assert.equal(await page.evaluate(() => store.digest()), await native.digest());
   });
 
+  test(`a store with a relay opens in ${name} where its page's small storage is full or forbidden`, async test => {
+    const around = await neighbours(test);
+    const browser = await launch(test, name);
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    page.heard = complaints(page);
+    const address = await blank(test);
+    const spoil = {
+      full: () => {
+        for (let size = 1 << 22; size > 0; size >>= 1) {
+          try {
+            localStorage.setItem(`filled ${size}`, "x".repeat(size));
+          } catch {
+            // half of it may fit
+          }
+        }
+        try {
+          localStorage.setItem("more", "x".repeat(50));
+        } catch {
+          return;
+        }
+        throw new Error("it is not full");
+      },
+      forbidden: () => Object.defineProperty(globalThis, "localStorage", { get: () => { throw new DOMException("no", "SecurityError"); } }),
+    };
+    for (const [how, run] of Object.entries(spoil)) {
+      await page.goto(address);
+      await page.evaluate(run);
+      await begin(page, { relays: [around.relay.identity] });
+      if (how === "full") await page.evaluate(invite => store.join(invite), await around.letIn(page));
+      await page.waitForFunction(() => store.peers.current.some(peer => peer.state === "online"), undefined, LIMIT);
+      await page.evaluate(() => store.close());
+    }
+    assert.deepEqual(page.heard, []);
+  });
+
   test(`a database of ${name} that is deleted while it is open is told of, and nothing more is called saved`, async test => {
     const browser = await launch(test, name);
     const context = await browser.newContext();

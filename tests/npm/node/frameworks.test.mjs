@@ -73,3 +73,40 @@ test("a live value is a Svelte store as it is, and a store opens with its first 
     });
   });
 });
+
+/** What a Svelte store holds once it holds something. */
+function holds(readable) {
+  return new Promise(resolve => {
+    let stop = () => {};
+    stop = readable.subscribe(value => {
+      if (value !== undefined) queueMicrotask(() => resolve((stop(), value)));
+    });
+  });
+}
+
+test("why a Svelte store does not open is a Svelte store too, and a new reader tries again", async () => {
+  const options = { name: "svelte that fails", schema: app, storage: "memory", cloud: { kind: "webdav" } };
+  const opened = syncStore(options);
+  for (let time = 0; time < 2; time += 1) {
+    const values = [];
+    const stop = opened.subscribe(store => values.push(store));
+    assert.equal(get(opened.error), undefined);
+    assert.equal((await holds(opened.error)).code, "unsupported");
+    assert.deepEqual(values, [undefined]);
+    stop();
+  }
+  delete options.cloud;
+  assert.ok((await holds(opened)).device.id);
+  assert.equal(get(opened.error), undefined, "what failed before is no error now");
+  const values = [];
+  opened.subscribe(store => values.push(store))();
+  assert.deepEqual(values, [undefined], "the one that is closed is gone");
+});
+
+test("why a Svelte store does not open is reported where nobody reads its error", async test => {
+  const reported = new Promise(resolve => (globalThis.reportError = resolve));
+  test.after(() => delete globalThis.reportError);
+  const stop = syncStore({ name: "", schema: app }).subscribe(() => {});
+  assert.equal((await reported).code, "invalid");
+  stop();
+});

@@ -1,0 +1,1 @@
+globalThis.global = globalThis; // react-test-renderer was made for Node
