@@ -6,7 +6,7 @@ use super::disk::Wanted;
 use super::io::{CallId, Change, Output, Reply};
 use super::layout::{self, LogKey, TypeIx};
 use crate::store::{Read, Rows, Table};
-use crate::types::{Commit, EntityId, FieldOp, SortedMap, VectorClock};
+use crate::types::{Commit, EntityId, Epoch, FieldOp, HybridTimestamp, PeerId, SortedMap, VectorClock};
 
 /// Bytes of blocks read at once.
 const CHUNK: usize = 1 << 20;
@@ -56,7 +56,7 @@ impl SyncEngine {
 
     fn history_done(&mut self, call: CallId) {
         let Some(Asked::History { id, mut found, .. }) = self.asked.remove(&call) else { return };
-        found.sort_by_key(|(key, commit)| (commit.header.hlc, *key, commit.header.seq));
+        found.sort_by_cached_key(|(_, commit)| deciding(commit, id));
         found.dedup_by(|(_, a), (_, b)| a.hash == b.hash);
         // The clock that each author had, from what each of its commits had newly seen.
         let mut clocks: SortedMap<LogKey, VectorClock> = SortedMap::new();
@@ -94,4 +94,16 @@ impl SyncEngine {
         let changes = changes.collect();
         self.out.push(Output::Reply(call, Ok(Reply::History(changes))));
     }
+}
+
+/// By what the later of two concurrent changes wins: the stamp, a lifted one as such, then the author.
+fn deciding(commit: &Commit, id: EntityId) -> (HybridTimestamp, PeerId, Epoch, u64) {
+    let header = &commit.header;
+    let lift = |op: &FieldOp| match op {
+        FieldOp::Set { lift, .. } | FieldOp::Clear { lift, .. } => *lift,
+        _ => 0,
+    };
+    let ops = commit.events.iter().filter(|event| event.entity == id).flat_map(|event| &event.ops);
+    let stamp = header.hlc.lifted(ops.map(lift).max().unwrap_or(0));
+    (stamp, header.log.id.author, header.log.id.epoch, header.seq)
 }
