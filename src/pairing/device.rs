@@ -193,6 +193,7 @@ impl Pairing {
     /// One frame of a pairing stream.
     pub fn frame(&mut self, now: Instant, link: PairLink, bytes: &[u8]) {
         self.now = now;
+        self.offer_tick(); // a late timer makes no code last longer
         let result = PairingMessage::decode(bytes).and_then(|message| self.message(link, message));
         if let Err(error) = result {
             self.fail(link, error);

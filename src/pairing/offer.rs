@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::code::{CodeKind, Sort, SyncCode};
 use super::device::{Active, Pairing, SECOND};
 use super::events::{OfferOptions, PairLink, PairingEvent, PairingOutput, ShownCode};
-use super::exchange::{Stage, aborted, mismatch};
+use super::exchange::{Exchange, Stage, aborted, mismatch};
 use super::link::PairingLink;
 use super::message::{Inner, PART_BYTES};
 use super::tries::Try;
@@ -141,6 +141,10 @@ impl Pairing {
         if let Active::Offer(offer) = &self.active
             && offer.wake() <= self.now.mono
         {
+            // What has begun with this code must not use up the next one. A guess that is being counted came in time.
+            let counting = |exchange: &Exchange| matches!(exchange.stage, Stage::Counting { .. });
+            let late: Vec<_> = self.exchanges.iter().filter(|(_, one)| !counting(one)).map(|(link, _)| *link).collect();
+            late.into_iter().for_each(|link| self.fail(link, aborted(ErrorCode::CodeExpired)));
             self.renew(ErrorCode::CodeExpired);
         }
         if self.lingering.as_ref().is_some_and(|(_, until)| *until <= self.now.mono) {
@@ -209,7 +213,7 @@ impl Pairing {
     fn right(&mut self, link: PairLink) {
         let Active::Offer(offer) = &mut self.active else { return };
         offer.used = true;
-        let proof = self.exchanges.get_mut(&link).map(super::exchange::Exchange::answer);
+        let proof = self.exchanges.get_mut(&link).map(Exchange::answer);
         match proof {
             Some(Ok(proof)) => {
                 self.send(link, &proof);
