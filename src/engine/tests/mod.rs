@@ -3,11 +3,13 @@
 mod audit;
 mod branches;
 mod first_vault;
+mod members;
 mod pairing;
 mod reading;
 mod reasons;
 mod refusing;
 mod revoking;
+mod rights;
 mod scenarios;
 mod taken_back;
 mod withheld;

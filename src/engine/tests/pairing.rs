@@ -1,6 +1,6 @@
 //! Pairing of whole engines: what is on disk when, who may show a code, what a restart keeps.
 
-use super::revoking::digest;
+use super::members::digest;
 use super::*;
 use crate::engine::Offer;
 use crate::error::ErrorCode;

@@ -1,6 +1,7 @@
 //! Each reason of the design's table is told where it applies (`policy_denied`, `quarantined` and `quota` are in
 //! [`super::refusing`]). `missing_key` has no test: nothing is encrypted with a key that could be missing.
 
+use super::members::told;
 use super::*;
 use crate::engine::Reason;
 use crate::error::ErrorCode;
@@ -12,11 +13,6 @@ fn two_members() -> (Device, Device) {
     a.init(PolicyKind::Personal);
     a.admit(&mut b, SyncRole::Member);
     (a, b)
-}
-
-/// What the device says about that peer: reasons, with how many commits.
-fn told(device: &mut Device, peer: PeerId) -> Vec<(Reason, u64)> {
-    device.explain(None).into_iter().filter(|one| one.peer == peer).map(|one| (one.reason, one.commits)).collect()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::revoking::{change, digest, shows};
+use super::members::{change, digest, shows};
 use super::*;
 use crate::crdt::FieldValue;
 use crate::engine::{MemberChange, Quarantined};
