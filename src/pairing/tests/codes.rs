@@ -1,6 +1,7 @@
 //! What a code is good for: so many guesses, one use, a while.
 
 use super::*;
+use crate::test;
 
 #[test]
 fn a_wrong_code_is_refused_and_three_burn_the_code() {

@@ -1,6 +1,7 @@
 //! How pairings end without trust: a user's no, a crash, silence, the vault's no.
 
 use super::*;
+use crate::test;
 
 #[test]
 fn either_user_can_say_no_and_the_other_hears_it() {

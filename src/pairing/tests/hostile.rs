@@ -1,6 +1,7 @@
 //! Others in the middle, beside, and out of line.
 
 use super::*;
+use crate::test;
 
 /// A device in the middle that ends the connection of either side and begins another with it: it relays every message
 /// as it is, for it does not know the code.

@@ -1,6 +1,7 @@
 //! Devices whose builds speak other versions of pairing.
 
 use super::*;
+use crate::test;
 
 /// Makes a message one of a build that speaks later versions only.
 fn later(_: usize, frame: &mut Vec<u8>) -> bool {
