@@ -385,8 +385,13 @@ fn decided(vault: &Vault, op: &Op) -> Option<AuditSubject> {
         Body::SetRole(set) => AuditAction::RoleChanged { by, peer: set.peer, role: set.role },
         Body::SetTeams(set) => AuditAction::TeamsChanged { by, peer: set.peer },
         Body::SetAcl(set) => AuditAction::AclChanged { by, entity_type: set.entity_type.as_str().to_owned() },
-        Body::SetPolicy(_) | Body::RootVoid(_) => AuditAction::PolicyChanged { by },
-        _ => return None,
+        Body::SetPolicy(_) | Body::RootVoid(_) | Body::AcceptRange(_) | Body::AcceptBranch { .. } => {
+            AuditAction::PolicyChanged { by }
+        }
+        Body::Genesis(_) => return None,
+        // Of the others only that they were refused.
+        _ if vault.membership.has_effect(&op.hash()) => return None,
+        _ => AuditAction::PolicyChanged { by },
     };
     if !vault.membership.has_effect(&op.hash()) {
         return Some(AuditSubject::of(&action, by, false));

@@ -35,7 +35,8 @@ pub enum AuditKind {
     TeamsChanged = 6,
     /// A type gets another access list.
     AclChanged = 7,
-    /// The vault follows other rules, or its recovery key has cancelled operations.
+    /// The vault follows other rules, its recovery key has cancelled operations, or an Admin lets count what lay beyond a
+    /// cut or on a branch; denied, also another operation that its author had no right to.
     PolicyChanged = 8,
 }
 

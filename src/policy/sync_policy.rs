@@ -78,7 +78,7 @@ pub enum AuditAction {
         /// The type.
         entity_type: String,
     },
-    /// A member makes the vault follow other rules, or the recovery key cancels operations.
+    /// A member makes the vault follow other rules or lets count what did not, or the recovery key cancels operations.
     PolicyChanged {
         /// Who.
         by: PeerId,
