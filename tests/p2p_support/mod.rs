@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use futures::{AsyncWriteExt, StreamExt};
-use libp2p::SwarmBuilder;
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Swarm, SwarmBuilder};
 use privstack_sync::engine::{LinkId, Via};
 use privstack_sync::platform::native::p2p::{self, P2pTransport};
 use privstack_sync::transport::p2p::{P2pConfig, PROTOCOL};
@@ -209,19 +210,30 @@ pub struct Hostile {
 
 impl Hostile {
     pub fn connect(seed: u8, address: &str) -> Self {
-        let keypair = keypair(seed);
+        Self::dial(seed, swarm(seed), address)
+    }
+
+    /// One that others take for the device at `address`: where it listens, and the streams of `protocol` that they open.
+    #[allow(dead_code)] // made for the tests with processes
+    pub async fn between(
+        seed: u8,
+        address: &str,
+        protocol: libp2p::StreamProtocol,
+    ) -> (Self, String, libp2p_stream::IncomingStreams) {
+        let mut swarm = swarm(seed);
+        let streams = swarm.behaviour().stream.new_control().accept(protocol).unwrap();
+        swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+        let place = loop {
+            if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+                break address.to_string();
+            }
+        };
+        (Self::dial(seed, swarm, address), place, streams)
+    }
+
+    fn dial(seed: u8, mut swarm: Swarm<Polite>, address: &str) -> Self {
         let address: libp2p::Multiaddr = address.parse().unwrap();
         let Some(libp2p::multiaddr::Protocol::P2p(target)) = address.iter().last() else { panic!("{address}") };
-        let key = libp2p::identity::Keypair::ed25519_from_bytes(*keypair.seed()).unwrap();
-        let mut swarm = SwarmBuilder::with_existing_identity(key)
-            .with_tokio()
-            .with_tcp(Default::default(), libp2p::noise::Config::new, libp2p::yamux::Config::default)
-            .unwrap()
-            .with_quic()
-            .with_behaviour(|_| Polite { stream: libp2p_stream::Behaviour::new(), ping: Default::default() })
-            .unwrap()
-            .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
-            .build();
         let control = swarm.behaviour().stream.new_control();
         swarm.dial(address).unwrap();
         let task = tokio::spawn(async move {
@@ -229,7 +241,7 @@ impl Hostile {
                 swarm.next().await;
             }
         });
-        Self { peer: keypair.peer_id(), control, target, task }
+        Self { peer: keypair(seed).peer_id(), control, target, task }
     }
 
     pub async fn open_stream(&mut self) -> libp2p::Stream {
@@ -246,6 +258,19 @@ impl Drop for Hostile {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+fn swarm(seed: u8) -> Swarm<Polite> {
+    let key = libp2p::identity::Keypair::ed25519_from_bytes(*keypair(seed).seed()).unwrap();
+    SwarmBuilder::with_existing_identity(key)
+        .with_tokio()
+        .with_tcp(Default::default(), libp2p::noise::Config::new, libp2p::yamux::Config::default)
+        .unwrap()
+        .with_quic()
+        .with_behaviour(|_| Polite { stream: libp2p_stream::Behaviour::new(), ping: Default::default() })
+        .unwrap()
+        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
+        .build()
 }
 
 /// Writes all it can; the peer may close meanwhile.

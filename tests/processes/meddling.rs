@@ -2,9 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use futures::AsyncReadExt;
+use privstack_sync::error::ErrorCode;
+use privstack_sync::pairing::PairingMessage;
+use privstack_sync::transport::p2p::PAIRING_PROTOCOL;
 use serde_json::{Value as Json, json};
 
 use crate::device::*;
+use crate::p2p_support::{Hostile, write};
 #[cfg(feature = "relay")]
 use crate::pairing::relay;
 use crate::pairing::{confirm, has_address, new_device, offer};
@@ -108,6 +113,75 @@ fn a_relay_that_leads_to_another_device_makes_nobody_trusted() {
     confirm(&mut at_a, &mut at_b, &found);
     only_members(&mut [&mut at_a, &mut at_b]);
     only_members(&mut [&mut at_x]);
+}
+
+/// The next frame of a stream; none at its end.
+async fn frame(from: &mut libp2p::Stream) -> Option<Vec<u8>> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length).await.ok()?;
+    let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+    from.read_exact(&mut frame).await.ok()?;
+    Some(frame)
+}
+
+#[test]
+fn whoever_ends_a_pairing_s_connection_and_makes_it_again_gets_no_key_and_no_trust() {
+    let (a, b) = (Device::with_vault("desk"), new_device("laptop"));
+    let (mut at_a, mut at_b) = (a.run(TCP, &[]), b.run(TCP, &[]));
+    let shown = offer(&mut at_a, has_address);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (mut between, place, mut streams) = runtime.block_on(Hostile::between(220, &at_a.address(), PAIRING_PROTOCOL));
+    let its_id = between.peer.to_string();
+    let address = format!("{place}/p2p/{its_id}");
+
+    for round in 0..3 {
+        // Every frame goes on as it came; each side speaks in its turn. In the second round it says at the end, in place
+        // of the refusal, what the joining device has proved itself.
+        let forwards = async {
+            let (_, mut to) = futures::StreamExt::next(&mut streams).await.unwrap();
+            let mut from = between.try_open(PAIRING_PROTOCOL).await.unwrap();
+            let mut said = Vec::new();
+            loop {
+                std::mem::swap(&mut from, &mut to);
+                let Some(mut bytes) = frame(&mut from).await else { return said };
+                let message = PairingMessage::decode(&bytes).unwrap();
+                if let (1, PairingMessage::Abort(_), Some(proof)) = (round, &message, said.last()) {
+                    bytes = PairingMessage::to_bytes(proof);
+                }
+                said.push(message);
+                // Had the keys been confirmed, both sides would speak from now on.
+                if matches!(said.last(), Some(PairingMessage::Sealed(_))) {
+                    return said;
+                }
+                write(&mut to, &[&(bytes.len() as u32).to_be_bytes()[..], &bytes].concat()).await;
+            }
+        };
+        assert!(at_b.send(join(&shown["code"], &address)));
+        let said = runtime.block_on(async { tokio::time::timeout(PATIENCE, forwards).await }).unwrap();
+        assert!(!said.iter().any(|message| matches!(message, PairingMessage::Sealed(_))), "{said:?}");
+        let error = at_b.answer().unwrap()["error"]["code"].take();
+        // The joining device's proof is not the one that the other expects: the key is bound to who talks to whom.
+        let why = if round == 2 { ErrorCode::CodeBurned } else { ErrorCode::CodeMismatch };
+        let [_, _, _, _, PairingMessage::Confirm(_), PairingMessage::Abort(code), ..] = &said[..] else {
+            panic!("{said:?}")
+        };
+        assert_eq!((*code, &error), (why, &json!(why.as_str())), "round {round}");
+    }
+    // The guesses were its own, and cost the code.
+    assert_eq!(refused_at(&mut at_a), BTreeSet::from([its_id]));
+    let next = at_a.ask(json!({"cmd": "pair_state"}))["shown"].take();
+    assert_ne!(next["code"], shown["code"]);
+    // A link names the device: whoever else answers there is not spoken to.
+    let real = at_a.address();
+    let link = next["uri"].as_str().unwrap().replace(real.split("/p2p/").next().unwrap(), &place);
+    assert!(link.contains(&place), "{link}");
+    assert_eq!(at_b.refused(json!({"cmd": "pair_join", "code": link})), "unreachable");
+    assert!(at_b.status()["vault"].is_null());
+    only_members(&mut [&mut at_a]);
+
+    let found = at_b.ask(join(&next["code"], &real));
+    confirm(&mut at_a, &mut at_b, &found);
+    only_members(&mut [&mut at_a, &mut at_b]);
 }
 
 /// Kills one side once these have confirmed the words, and has both come back.
