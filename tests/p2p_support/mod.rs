@@ -214,6 +214,7 @@ impl Hostile {
     }
 
     /// One that others take for the device at `address`: where it listens, and the streams of `protocol` that they open.
+    #[allow(dead_code)] // made for the tests with processes
     pub async fn between(
         seed: u8,
         address: &str,

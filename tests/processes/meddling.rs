@@ -149,11 +149,16 @@ fn whoever_ends_a_pairing_s_connection_and_makes_it_again_gets_no_key_and_no_tru
                     bytes = PairingMessage::to_bytes(proof);
                 }
                 said.push(message);
+                // Had the keys been confirmed, both sides would speak from now on.
+                if matches!(said.last(), Some(PairingMessage::Sealed(_))) {
+                    return said;
+                }
                 write(&mut to, &[&(bytes.len() as u32).to_be_bytes()[..], &bytes].concat()).await;
             }
         };
         assert!(at_b.send(join(&shown["code"], &address)));
         let said = runtime.block_on(async { tokio::time::timeout(PATIENCE, forwards).await }).unwrap();
+        assert!(!said.iter().any(|message| matches!(message, PairingMessage::Sealed(_))), "{said:?}");
         let error = at_b.answer().unwrap()["error"]["code"].take();
         // The joining device's proof is not the one that the other expects: the key is bound to who talks to whom.
         let why = if round == 2 { ErrorCode::CodeBurned } else { ErrorCode::CodeMismatch };
@@ -161,7 +166,6 @@ fn whoever_ends_a_pairing_s_connection_and_makes_it_again_gets_no_key_and_no_tru
             panic!("{said:?}")
         };
         assert_eq!((*code, &error), (why, &json!(why.as_str())), "round {round}");
-        assert!(!said.iter().any(|message| matches!(message, PairingMessage::Sealed(_))), "{said:?}");
     }
     // The guesses were its own, and cost the code.
     assert_eq!(refused_at(&mut at_a), BTreeSet::from([its_id]));
@@ -180,9 +184,10 @@ fn whoever_ends_a_pairing_s_connection_and_makes_it_again_gets_no_key_and_no_tru
     only_members(&mut [&mut at_a, &mut at_b]);
 }
 
-/// Kills one side once these have confirmed the words, and has both come back.
-fn crash(a_confirms: bool, b_confirms: bool, kills_a: bool) {
-    let what = format!("a confirmed: {a_confirms}, b: {b_confirms}, a killed: {kills_a}");
+/// Kills one side once these have confirmed the words, and has both come back. Where both have, it dies while they go on
+/// from there: the other one is asked so often before.
+fn crash(a_confirms: bool, b_confirms: bool, kills_a: bool, looks: usize) {
+    let what = format!("a confirmed: {a_confirms}, b: {b_confirms}, a killed: {kills_a}, after {looks} looks");
     let (a, b) = (Device::with_vault("desk"), new_device("laptop"));
     let (mut at_a, mut at_b) = (a.run(TCP, &[]), b.run(TCP, &[]));
     at_a.note("before they met");
@@ -190,11 +195,16 @@ fn crash(a_confirms: bool, b_confirms: bool, kills_a: bool) {
     at_b.ask(join(&shown["code"], &at_a.address()));
     at_a.ask(json!({"cmd": "pair_wait"}));
     let yes = json!({"cmd": "pair_confirm", "wait": false});
-    if a_confirms {
-        at_a.ask(yes.clone());
-    }
     if b_confirms {
-        at_b.ask(yes);
+        at_b.ask(yes.clone());
+    }
+    match (a_confirms, b_confirms) {
+        (true, true) => assert!(at_a.send(yes)),
+        (true, false) => drop(at_a.ask(yes)),
+        (false, _) => {}
+    }
+    for _ in 0..looks {
+        if kills_a { &mut at_b } else { &mut at_a }.status();
     }
     // The other one learns that it is over, or that it was over before.
     let (mut at_a, mut at_b) = match kills_a {
@@ -238,21 +248,23 @@ fn until_over(at: &mut Running, what: &str) {
 #[test]
 fn a_crash_of_either_side_before_somebody_confirms_leaves_two_that_can_pair_again() {
     for kills_a in [true, false] {
-        crash(false, false, kills_a);
+        crash(false, false, kills_a, 0);
     }
 }
 
 #[test]
 fn a_crash_of_either_side_once_one_has_confirmed_leaves_two_that_can_pair_again() {
     for kills_a in [true, false] {
-        crash(true, false, kills_a);
-        crash(false, true, kills_a);
+        crash(true, false, kills_a, 0);
+        crash(false, true, kills_a, 0);
     }
 }
 
 #[test]
 fn a_crash_of_either_side_once_both_have_confirmed_leaves_two_members_or_two_that_can_pair_again() {
-    for kills_a in [true, false] {
-        crash(true, true, kills_a);
+    // From before the device is signed in, by in between, to after it has joined.
+    for looks in [0, 4, 16, 64] {
+        crash(true, true, true, looks);
+        crash(true, true, false, looks);
     }
 }
