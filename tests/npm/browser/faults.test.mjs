@@ -1,48 +1,15 @@
 // What goes wrong in a browser's life: reloads, killed tabs, a deleted database, a full disk, a relay that goes away.
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import test from "node:test";
-import { command, makeVault, scratch, startDevice, startRelay } from "../../../scripts/stage.mjs";
-import { BROWSERS, complaints, launch, serve } from "./support.mjs";
+import { command } from "../../../scripts/stage.mjs";
+import { begin, blank, neighbours, openTab } from "./neighbours.mjs";
+import { BROWSERS, complaints, launch } from "./support.mjs";
 
-const installed = join(import.meta.dirname, "../node_modules/@privstack/sync");
 const LIMIT = { timeout: 60_000 };
 const MANY = 20_000;
 
-/** A blank page with the package below it, until the test ends. */
-async function blank(test) {
-  return `${await serve(test, import.meta.dirname, { "/sync/": installed })}/blank.html`;
-}
-
-async function openTab(context, address, options) {
-  const page = await context.newPage();
-  page.heard = complaints(page);
-  await page.goto(address);
-  await begin(page, options);
-  return page;
-}
-
-const begin = (page, options) => page.evaluate(async options => (await import("/page.mjs")).begin(options), options);
 const titles = page => page.evaluate(() => all.current.map(note => note.title));
-
-/** A relay and a native device in a vault, until the test ends. `fill` writes into the vault before. */
-async function neighbours(test, fill = async () => {}) {
-  const { folder, remove } = await scratch("faults");
-  const around = { relay: await startRelay(`${folder}/relay`), again: async () => (around.relay = await startRelay(`${folder}/relay`, around.relay.first)) };
-  await makeVault(`${folder}/device`);
-  await fill(`${folder}/device`, folder);
-  around.native = await startDevice(`${folder}/device`, around.relay.address);
-  around.letIn = async page => {
-    const { invite } = await around.native.ask("invite", { peer: await page.evaluate(() => store.device.id) });
-    return invite;
-  };
-  test.after(async () => {
-    for (const one of [around.native, around.relay]) await one.end();
-    await remove();
-  });
-  return around;
-}
 
 for (const name of Object.keys(BROWSERS)) {
   test(`a first sync in ${name} goes on after a reload in its middle`, async test => {
