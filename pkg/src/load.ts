@@ -35,9 +35,11 @@ export function load(from: Source | (() => Source)): Promise<Module> {
   return loading;
 }
 
-/** The module as it was compiled, for a worker. */
+let module: WebAssembly.Module | undefined;
+
+/** The module as it was compiled, for a worker; undefined until it is loaded. */
 export function compiled(): WebAssembly.Module | undefined {
-  return (init as { __wbindgen_wasm_module?: WebAssembly.Module }).__wbindgen_wasm_module;
+  return module;
 }
 
 async function start(from: Source | (() => Source)): Promise<Module> {
@@ -45,8 +47,8 @@ async function start(from: Source | (() => Source)): Promise<Module> {
     throw new SyncError("unsupported", "this browser has no WebAssembly; use a current one");
   }
   try {
-    const source = await readable(typeof from === "function" ? from() : from);
-    await init({ module_or_path: source });
+    module = await compile(await readable(typeof from === "function" ? from() : from));
+    await init({ module_or_path: module });
   } catch (error) {
     if (error instanceof SyncError) throw error;
     throw new SyncError(
@@ -58,6 +60,16 @@ async function start(from: Source | (() => Source)): Promise<Module> {
     );
   }
   return glue as unknown as Module;
+}
+
+async function compile(source: Source): Promise<WebAssembly.Module> {
+  if (source instanceof WebAssembly.Module) return source;
+  const answer = typeof source === "string" || source instanceof URL ? await fetch(source) : source;
+  if (!(answer instanceof Response)) return WebAssembly.compile(answer);
+  if (!answer.ok) throw new Error(`${answer.url} answers ${answer.status}`);
+  // Others take no answer that is not declared as wasm.
+  const isDeclared = answer.headers.get("content-type")?.startsWith("application/wasm");
+  return isDeclared && "compileStreaming" in WebAssembly ? WebAssembly.compileStreaming(answer) : WebAssembly.compile(await answer.arrayBuffer());
 }
 
 /** Node's `fetch` reads no files. */
