@@ -109,7 +109,7 @@ async fn two_devices_pair_and_one_trusts_and_revokes() {
         tokio::spawn(async move { handle.pair_confirm(SyncRole::Member).await })
     };
     let found = |event| match event {
-        SyncEvent::PairingFound(peer) => Some(peer.words.clone()),
+        SyncEvent::PairingFound(peer) => Some(peer.words),
         SyncEvent::PairingEnded(code, text) => panic!("{code:?}: {text}"),
         _ => None,
     };
@@ -153,7 +153,8 @@ async fn a_code_is_checked_three_times_and_for_120_seconds() {
         move || Instant { mono: 0, wall: clock.load(Ordering::SeqCst) },
         move || Ok(Zeroizing::new([seed.fetch_add(1, Ordering::SeqCst) as u8; 32])),
     );
-    let other = PairingManager::with(desk.handle.clone(), || Instant { mono: 0, wall: 0 }, || Ok(Zeroizing::new([99; 32])));
+    let other =
+        PairingManager::with(desk.handle.clone(), || Instant { mono: 0, wall: 0 }, || Ok(Zeroizing::new([99; 32])));
     desk.handle.stop().await.unwrap();
     let code = manager.generate_sync_code();
     // The engine was stopped: it is told, and the code is this manager's alone.

@@ -171,13 +171,7 @@ pub struct Tab {
 
 impl Tab {
     /// A tab; with a name it shares the store of that name with other tabs.
-    pub fn new(
-        shared: Rc<Shared>,
-        election: Election,
-        name: Option<String>,
-        make: Maker,
-        relays: Vec<String>,
-    ) -> Self {
+    pub fn new(shared: Rc<Shared>, election: Election, name: Option<String>, make: Maker, relays: Vec<String>) -> Self {
         Self { shared, make, relays, election, name, channel: None, lock: None, locks: 0, engine: None, failed: false }
     }
 
