@@ -42,8 +42,8 @@ export class Histories {
 /** A note's history. A change is one commit's part in the note: `made` says that it created it, brought it back, or deleted
  *  it; its `fields` are those that it wrote into a note that was there. */
 function marked(note, history) {
-  const changes = history.map((change) => ({
-    ...change, note, own: Object.entries(change.clock).filter(([log]) => log.startsWith(`${change.by}/`)),
+  const changes = history.map((change, place) => ({
+    ...change, note, place, own: Object.entries(change.clock).filter(([log]) => log.startsWith(`${change.by}/`)),
   }));
   const deletions = changes.filter(({ fields }) => fields.includes("-"));
   return changes.map((change) => {
@@ -68,7 +68,8 @@ export function contests(change, changes) {
   return change.fields.flatMap((field) => {
     const rivals = others.filter((other) => other.fields.includes(field));
     if (rivals.length === 0) return [];
-    const winner = changes.findLast((one) => one === change || rivals.includes(one)); // they come in the order that decides
+    // A note's history comes in the order that decides, whatever the clocks say.
+    const winner = [change, ...rivals].reduce((best, one) => (one.place > best.place ? one : best));
     return [{ field, rivals, winner }];
   });
 }

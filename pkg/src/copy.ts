@@ -79,7 +79,7 @@ function parse(bytes: Uint8Array): Entities {
       typeof value?.[BYTES] === "string" ? Uint8Array.from(atob(value[BYTES]), letter => letter.charCodeAt(0)) : value);
     const kinds = ["registers", "counters", "sets", "texts"];
     const whole = Object.values(copy.entities as Entities).every(entities =>
-      Object.values(entities).every(copied => kinds.every(kind => typeof copied[kind as keyof Copied] === "object")));
+      Object.values(entities).every(copied => kinds.every(kind => copied[kind as keyof Copied] instanceof Object)));
     if (whole) return copy.entities;
   } catch {
     // As below.

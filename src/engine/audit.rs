@@ -377,7 +377,7 @@ pub fn is_denial(error: &Error) -> bool {
 
 /// What is to be noted of an operation.
 fn decided(vault: &Vault, op: &Op) -> Option<AuditSubject> {
-    let by = op.author;
+    let (by, has_effect) = (op.author, vault.membership.has_effect(&op.hash()));
     let action = match &op.body {
         Body::AddMember(add) => AuditAction::Pair { by, peer: add.peer, role: add.role },
         Body::Remove(remove) => AuditAction::Revoke { by, peer: remove.peer },
@@ -390,10 +390,10 @@ fn decided(vault: &Vault, op: &Op) -> Option<AuditSubject> {
         }
         Body::Genesis(_) => return None,
         // Of the others only that they were refused.
-        _ if vault.membership.has_effect(&op.hash()) => return None,
+        _ if has_effect => return None,
         _ => AuditAction::PolicyChanged { by },
     };
-    if !vault.membership.has_effect(&op.hash()) {
+    if !has_effect {
         return Some(AuditSubject::of(&action, by, false));
     }
     // Whether it wants this noted, the policy says by what the author knew.

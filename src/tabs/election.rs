@@ -163,7 +163,9 @@ impl Election {
                 self.visible = true;
                 self.ask(now)
             }
-            (State::Following, ElectionInput::Unanswered | ElectionInput::Heard(Wish::Hides(_))) => self.ask(now),
+            (State::Following, ElectionInput::Unanswered) => self.ask(now),
+            // Also where one was asked already: that may have been the leader before.
+            (State::Following | State::Asking(_), ElectionInput::Heard(Wish::Hides(_))) => self.ask(now),
             (_, ElectionInput::Visible(visible)) => {
                 self.visible = visible;
                 Vec::new()
@@ -316,6 +318,18 @@ mod tests {
         let asked = follower(B, true).handle(11, In::Heard(Wish::Hides(A)));
         assert_eq!(asked[0], Out::Say(Wish::HandOver(B)));
         assert_eq!(hidden.handle(12, In::Heard(Wish::HandOver(B)))[0], Out::Say(Wish::Yields(B)));
+    }
+
+    #[test]
+    fn one_that_asked_a_leader_that_was_about_to_close_asks_the_next() {
+        let mut next = follower(B, true);
+        next.handle(10, In::Heard(Wish::Hides(A)));
+        // The lock went to a hidden tab that was in line before it.
+        let asked = next.handle(20, In::Heard(Wish::Hides(C)));
+        assert_eq!(asked, [Out::Say(Wish::HandOver(B)), Out::WakeAt(20 + HANDOVER_US)]);
+        next.handle(21, In::LeaderHeard);
+        next.handle(22, In::Heard(Wish::Yields(B)));
+        assert_eq!(next.handle(23, In::Granted), [Out::Lead]);
     }
 
     #[test]

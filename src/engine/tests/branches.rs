@@ -7,6 +7,7 @@ use super::members::{change, digest, shows};
 use super::*;
 use crate::engine::{MemberChange, Reason};
 use crate::error::ErrorCode;
+use crate::policy::AuditKind;
 use crate::store::MemoryStore;
 use crate::test;
 
@@ -158,6 +159,11 @@ fn an_admin_accepts_the_branch_it_holds_and_all_devices_go_on_with_that() {
     talk(&mut admin, &mut b);
     is_as_accepted(&mut admin);
     is_as_accepted(&mut b);
+    for device in [&mut admin, &mut b] {
+        let Ok(Reply::Audit(page)) = device.call(Call::Audit { after: 0, limit: 100 }) else { panic!("no audit log") };
+        let last = page.records.into_iter().filter_map(|record| record.entry).next_back().map(|entry| entry.subject);
+        assert!(last.is_some_and(|last| last.kind == AuditKind::PolicyChanged && last.allowed));
+    }
     // One that knows another way, which leaves the log even before, and hears of all this by the one that has just left
     // its own.
     admin.take(Input::LinkDown(LinkId(10)));
