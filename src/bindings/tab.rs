@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use js_sys::{Array, Function};
 use tokio::sync::{mpsc, oneshot};
 use wasm_bindgen::JsValue;
@@ -165,6 +166,9 @@ pub struct Tab {
     lock: Option<Lock>,
     locks: u64,
     engine: Option<OrchestratorHandle>,
+    /// The engine's start and the stop of the one before, while they go on: tabs that ask who leads are answered meanwhile.
+    starting: Option<LocalBoxFuture<'static, Result<()>>>,
+    stopping: Option<LocalBoxFuture<'static, ()>>,
     /// Whether it could not be opened, and is at its end.
     failed: bool,
 }
@@ -172,7 +176,20 @@ pub struct Tab {
 impl Tab {
     /// A tab; with a name it shares the store of that name with other tabs.
     pub fn new(shared: Rc<Shared>, election: Election, name: Option<String>, make: Maker, relays: Vec<String>) -> Self {
-        Self { shared, make, relays, election, name, channel: None, lock: None, locks: 0, engine: None, failed: false }
+        Self {
+            shared,
+            make,
+            relays,
+            election,
+            name,
+            channel: None,
+            lock: None,
+            locks: 0,
+            engine: None,
+            starting: None,
+            stopping: None,
+            failed: false,
+        }
     }
 
     /// Works until it is told to close.
@@ -184,14 +201,28 @@ impl Tab {
         let mut input = Some(if self.name.is_some() { ElectionInput::Start } else { ElectionInput::Granted });
         loop {
             if let Some(input) = input.take() {
-                self.elect(input).await;
+                self.elect(input);
             }
             if self.failed {
                 // The app was told; the store is free for whoever tries next, in this page or another.
                 let _ = self.close().await;
                 break;
             }
-            let Some(heard) = news.recv().await else { break };
+            let heard = tokio::select! {
+                // The start was asked for before whatever comes next.
+                biased;
+                () = end_of(&mut self.stopping) => {
+                    self.stopping = None;
+                    input = Some(ElectionInput::Stopped);
+                    continue;
+                }
+                started = end_of(&mut self.starting) => {
+                    input = self.started(started);
+                    continue;
+                }
+                heard = news.recv() => heard,
+            };
+            let Some(heard) = heard else { break };
             input = match heard {
                 News::Close(done) => {
                     let closed = self.close().await;
@@ -258,40 +289,29 @@ impl Tab {
         }
     }
 
-    async fn elect(&mut self, input: ElectionInput) {
-        let mut inputs = vec![input];
-        while let Some(input) = inputs.pop() {
-            let now = self.shared.now().mono;
-            for output in self.election.handle(now, input) {
-                match output {
-                    ElectionOutput::TryLock => self.ask_lock(LockMode::IfFree),
-                    ElectionOutput::QueueLock => self.ask_lock(LockMode::InLine),
-                    ElectionOutput::StealLock => self.ask_lock(LockMode::Steal),
-                    ElectionOutput::LeaveLine | ElectionOutput::Release => self.drop_lock(),
-                    ElectionOutput::Lead => {
-                        if let Err(error) = self.lead().await {
-                            self.fail(&error);
-                            inputs.push(ElectionInput::Failed);
-                        }
-                    }
-                    ElectionOutput::StopLeading => {
-                        self.stop_leading().await;
-                        inputs.push(ElectionInput::Stopped);
-                    }
-                    ElectionOutput::Follow => self.follow(),
-                    ElectionOutput::Conflict => self.fail(&Error::new(
-                        ErrorCode::TabConflict,
-                        "this store is open in another tab; close that one, or open the store with `tabs: \"shared\"`",
-                    )),
-                    ElectionOutput::Say(wish) => self.post(&framed(WISH, &wish.encode())),
-                    ElectionOutput::WakeAt(at) => {
-                        let news = self.shared.news.clone();
-                        let wait = Duration::from_micros(at.saturating_sub(now));
-                        spawn_local(async move {
-                            sleep(wait).await;
-                            let _ = news.send(News::Time);
-                        });
-                    }
+    fn elect(&mut self, input: ElectionInput) {
+        let now = self.shared.now().mono;
+        for output in self.election.handle(now, input) {
+            match output {
+                ElectionOutput::TryLock => self.ask_lock(LockMode::IfFree),
+                ElectionOutput::QueueLock => self.ask_lock(LockMode::InLine),
+                ElectionOutput::StealLock => self.ask_lock(LockMode::Steal),
+                ElectionOutput::LeaveLine | ElectionOutput::Release => self.drop_lock(),
+                ElectionOutput::Lead => self.lead(),
+                ElectionOutput::StopLeading => self.stop_leading(),
+                ElectionOutput::Follow => self.follow(),
+                ElectionOutput::Conflict => self.fail(&Error::new(
+                    ErrorCode::TabConflict,
+                    "this store is open in another tab; close that one, or open the store with `tabs: \"shared\"`",
+                )),
+                ElectionOutput::Say(wish) => self.post(&framed(WISH, &wish.encode())),
+                ElectionOutput::WakeAt(at) => {
+                    let news = self.shared.news.clone();
+                    let wait = Duration::from_micros(at.saturating_sub(now));
+                    spawn_local(async move {
+                        sleep(wait).await;
+                        let _ = news.send(News::Time);
+                    });
                 }
             }
         }
@@ -334,13 +354,29 @@ impl Tab {
         }
     }
 
-    async fn lead(&mut self) -> Result<()> {
+    fn lead(&mut self) {
         let handle = (self.make)(&self.relays);
         let paused = self.shared.replica.borrow().is_paused();
-        match paused {
-            true => handle.start_paused().await?,
-            false => handle.start().await?,
+        self.engine = Some(handle.clone());
+        let stopping = self.stopping.take();
+        let start = async move {
+            // Only one at a time writes.
+            if let Some(stopping) = stopping {
+                stopping.await;
+            }
+            if paused { handle.start_paused().await } else { handle.start().await }
+        };
+        self.starting = Some(start.boxed_local());
+    }
+
+    fn started(&mut self, result: Result<()>) -> Option<ElectionInput> {
+        self.starting = None;
+        if let Err(error) = result {
+            self.engine = None;
+            self.fail(&error);
+            return Some(ElectionInput::Failed);
         }
+        let handle = self.engine.clone()?;
         let (engine, messages) = mpsc::channel(TAB_CAPACITY);
         self.shared.leads.set(true);
         *self.shared.outlet.borrow_mut() = Outlet::Engine(engine);
@@ -355,9 +391,8 @@ impl Tab {
                 shared.take(message);
             }
         };
-        spawn_local(serve_tabs(handle.clone(), messages, post).map(drop));
-        self.engine = Some(handle);
-        Ok(())
+        spawn_local(serve_tabs(handle, messages, post).map(drop));
+        None
     }
 
     fn follow(&mut self) {
@@ -369,13 +404,17 @@ impl Tab {
         self.shared.flush();
     }
 
-    async fn stop_leading(&mut self) {
+    fn stop_leading(&mut self) {
         *self.shared.outlet.borrow_mut() = Outlet::Nowhere;
         self.shared.leads.set(false);
-        if let Some(engine) = self.engine.take()
-            && let Err(error) = engine.stop().await
-        {
-            tracing::warn!(%error, "the engine stopped with an error");
+        self.starting = None;
+        if let Some(engine) = self.engine.take() {
+            let stop = async move {
+                if let Err(error) = engine.stop().await {
+                    tracing::warn!(%error, "the engine stopped with an error");
+                }
+            };
+            self.stopping = Some(stop.boxed_local());
         }
     }
 
@@ -384,6 +423,10 @@ impl Tab {
         self.shared.send(ToLeader::Bye(tab));
         *self.shared.outlet.borrow_mut() = Outlet::Nowhere;
         self.shared.leads.set(false);
+        self.starting = None;
+        if let Some(stopping) = self.stopping.take() {
+            stopping.await;
+        }
         let stopped = match self.engine.take() {
             Some(engine) => engine.stop().await,
             None => Ok(()),
@@ -391,5 +434,13 @@ impl Tab {
         self.drop_lock();
         self.channel = None;
         stopped
+    }
+}
+
+/// The end of what goes on, if something does.
+async fn end_of<T>(work: &mut Option<LocalBoxFuture<'static, T>>) -> T {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
     }
 }

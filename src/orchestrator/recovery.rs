@@ -29,6 +29,8 @@ impl<W: World> Running<'_, W> {
         let now = self.world.now().mono;
         // A store that opens but soon fails again (a full disk) is not opened in a tight loop.
         let mut backoff = match self.last_failure {
+            // Opening it would take it from the tab that has it; the lock that this one lost stops it first.
+            _ if error.code() == ErrorCode::TabConflict => LAST_BACKOFF_US,
             Some((at, backoff)) if now.saturating_sub(at) < CALM_US => next_backoff(backoff),
             // At once the first time: readers hardly notice.
             _ => 0,

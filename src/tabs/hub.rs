@@ -85,8 +85,8 @@ impl Hub {
             }
             HubInput::Event(event) => self.event(event),
             HubInput::Dialled(number, result) => {
-                if let Some(Waiting::Answer(tab, ask)) = self.waiting.remove(&number) {
-                    self.post(ToTab::Answer(tab, ask, result.map(|()| Answer::Done)));
+                if let Some(waiting) = self.waiting.remove(&number) {
+                    self.reply(waiting, result.map(|()| Reply::Done));
                 }
             }
         }
@@ -151,6 +151,8 @@ impl Hub {
     fn reply(&mut self, waiting: Waiting, reply: Result<Reply>) {
         match (waiting, reply) {
             (Waiting::Nothing, _) => {}
+            // The tab says it again to whoever leads next.
+            (_, Err(error)) if is_end_of_lead(error.code()) => {}
             (Waiting::Welcome(tab), Ok(Reply::Tab(opened))) => self.post(ToTab::Welcome(tab, opened)),
             (Waiting::Page(tab, entity_type), Ok(Reply::States(states))) => {
                 if let Some((id, _)) = states.states.last().filter(|_| states.more) {
@@ -206,6 +208,7 @@ impl Hub {
                 let error = Error::from_text(&text);
                 Notice::Failed(peer, error.code().to_byte(), error.message().to_owned())
             }
+            SyncEvent::StorageFailed(code, _) if is_end_of_lead(code) => return,
             SyncEvent::StorageFailed(code, text) => Notice::StoreFailed(self.me, code.to_byte(), text),
             SyncEvent::Warning(code, text) => Notice::Failed(self.me, code.to_byte(), text),
             SyncEvent::StorageDamaged(text) => Notice::Failed(self.me, ErrorCode::Storage.to_byte(), text),
@@ -213,4 +216,9 @@ impl Hub {
         };
         self.post(ToTab::Notice(notice));
     }
+}
+
+/// Whether this tab's engine stopped, or another tab has taken its store: nothing has failed, another tab leads.
+fn is_end_of_lead(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Closed | ErrorCode::TabConflict)
 }

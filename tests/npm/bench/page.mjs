@@ -3,6 +3,7 @@
 import { schema, t } from "../node_modules/@privstack/sync/dist/index.js";
 import { load } from "../node_modules/@privstack/sync/dist/load.js";
 import { openStore } from "../node_modules/@privstack/sync/dist/store.js";
+import { wasmUrl } from "../node_modules/@privstack/sync/dist/wasm-url.js";
 import { BATCH, FIELDS, timed, value } from "./data.mjs";
 import init from "../node_modules/@privstack/sync/wasm/privstack_sync.js";
 
@@ -14,10 +15,10 @@ const stores = (globalThis.stores = {});
 
 /** Opens a store in this page; `local` puts it on the network in memory. */
 export async function begin(name, { storage, local, relays } = {}) {
-  if (local) network ??= new (await load()).TestNetwork();
+  if (local) network ??= new (await load(wasmUrl)).TestNetwork();
   const options = { name, schema: app, deviceName: name, relays };
   if (storage) options.storage = storage;
-  stores[name] = await openStore(options, local ? network.share() : undefined);
+  stores[name] = await openStore(options, wasmUrl, local ? network.share() : undefined);
 }
 
 /** Ten sets on each of so many entities, each of another field, field by field. */

@@ -32,7 +32,7 @@ impl Fault {
         let error = |code, text: String| Error::new(code, format!("the database `{database}` {text}"));
         match self {
             Self::Fenced => error(
-                ErrorCode::Locked,
+                ErrorCode::TabConflict,
                 "was taken over by another tab; this tab writes nothing more and works through that one".into(),
             ),
             Self::Outdated => error(

@@ -91,8 +91,8 @@ enum State {
     /// Out of line until the tab that was made room for leads, or this time.
     StandingBack(u64),
     Leading,
-    /// The engine stops, to make room.
-    Yielding,
+    /// The engine stops, to make room for this tab.
+    Yielding(TabId),
 }
 
 /// One tab's view of who leads.
@@ -123,28 +123,30 @@ impl Election {
             (State::New, ElectionInput::Start) => vec![TryLock],
             (State::New, ElectionInput::Refused) if self.single => vec![Conflict],
             (State::New, ElectionInput::Refused) => {
-                self.state = State::Following;
-                let mut out = vec![Follow, QueueLock];
-                out.extend(self.ask(now));
+                let mut out = vec![Follow];
+                out.extend(self.line_up(now));
                 out
             }
-            (State::Leading | State::Yielding, ElectionInput::Granted) => Vec::new(),
+            (State::Leading | State::Yielding(_), ElectionInput::Granted) => Vec::new(),
             (_, ElectionInput::Granted) => {
                 self.state = State::Leading;
-                // One in view may have waited behind it.
-                if self.visible { vec![Lead] } else { vec![Lead, Say(Wish::Hides(self.tab))] }
+                // Those that asked the leader before hear it from this one: that it is there, or that it makes room.
+                let wish = if self.visible { Wish::Stays } else { Wish::Hides };
+                vec![Lead, Say(wish(self.tab))]
             }
-            (State::Leading | State::Yielding, ElectionInput::Stolen) => {
-                self.state = State::Following;
-                vec![StopLeading, Follow, QueueLock]
+            (State::Leading | State::Yielding(_), ElectionInput::Stolen) => {
+                let mut out = vec![StopLeading, Follow];
+                out.extend(self.line_up(now));
+                out
             }
             (State::Leading, ElectionInput::Heard(Wish::HandOver(_))) if self.visible => {
                 vec![Say(Wish::Stays(self.tab))]
             }
             (State::Leading, ElectionInput::Heard(Wish::HandOver(to))) => {
-                self.state = State::Yielding;
+                self.state = State::Yielding(to);
                 vec![Say(Wish::Yields(to)), StopLeading]
             }
+            (State::Yielding(to), ElectionInput::Heard(Wish::HandOver(_))) => vec![Say(Wish::Yields(to))],
             (State::Leading, ElectionInput::Failed) => {
                 // Another tab may fare better.
                 self.state = State::StandingBack(now + STEP_BACK_US);
@@ -154,7 +156,7 @@ impl Election {
                 self.visible = false;
                 vec![Say(Wish::Hides(self.tab))]
             }
-            (State::Yielding, ElectionInput::Stopped) => {
+            (State::Yielding(_), ElectionInput::Stopped) => {
                 // The one that was made room for is in line; this one goes behind it.
                 self.state = State::Following;
                 vec![Release, Follow, QueueLock]
@@ -163,9 +165,18 @@ impl Election {
                 self.visible = true;
                 self.ask(now)
             }
+            (State::Asking(_), ElectionInput::Visible(false)) => {
+                // Who is not seen robs nobody.
+                (self.state, self.visible) = (State::Following, false);
+                Vec::new()
+            }
             (State::Following, ElectionInput::Unanswered) => self.ask(now),
             // Also where one was asked already: that may have been the leader before.
             (State::Following | State::Asking(_), ElectionInput::Heard(Wish::Hides(_))) => self.ask(now),
+            (State::StandingBack(_), ElectionInput::Visible(true)) => {
+                self.visible = true;
+                self.line_up(now)
+            }
             (_, ElectionInput::Visible(visible)) => {
                 self.visible = visible;
                 Vec::new()
@@ -183,14 +194,17 @@ impl Election {
                 self.state = State::StandingBack(now + 4 * HANDOVER_US);
                 vec![LeaveLine, WakeAt(now + 4 * HANDOVER_US)]
             }
-            (State::StandingBack(_), ElectionInput::LeaderHeard) => {
+            (State::StandingBack(_), ElectionInput::LeaderHeard | ElectionInput::Heard(Wish::Stays(_))) => {
                 self.state = State::Following;
                 vec![QueueLock]
             }
+            (State::StandingBack(_), ElectionInput::Heard(Wish::Hides(_))) => self.line_up(now),
             (State::StandingBack(until), ElectionInput::Time) if until <= now => {
                 self.state = State::Following;
                 vec![QueueLock]
             }
+            // This page hung itself: what the leader answered may lie unread.
+            (State::Asking(until), ElectionInput::Time) if until + HANDOVER_US <= now => self.ask(now),
             (State::Asking(until), ElectionInput::Time) if until <= now => {
                 self.state = State::Following;
                 vec![LeaveLine, StealLock]
@@ -198,6 +212,14 @@ impl Election {
             (State::Asking(until) | State::StandingBack(until), ElectionInput::Time) => vec![WakeAt(until)],
             _ => Vec::new(),
         }
+    }
+
+    /// Into the line, and in view past it.
+    fn line_up(&mut self, now: u64) -> Vec<ElectionOutput> {
+        self.state = State::Following;
+        let mut out = vec![ElectionOutput::QueueLock];
+        out.extend(self.ask(now));
+        out
     }
 
     fn ask(&mut self, now: u64) -> Vec<ElectionOutput> {
@@ -236,117 +258,6 @@ impl Wish {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::ElectionInput as In;
-    use super::ElectionOutput as Out;
-    use super::*;
-    use crate::test;
-
-    const A: TabId = TabId(1);
-    const B: TabId = TabId(2);
-    const C: TabId = TabId(3);
-
-    fn leader(visible: bool) -> Election {
-        let mut tab = Election::new(A, false, visible);
-        assert_eq!(tab.handle(0, In::Start), [Out::TryLock]);
-        assert_eq!(tab.handle(0, In::Granted)[0], Out::Lead);
-        tab
-    }
-
-    fn follower(id: TabId, visible: bool) -> Election {
-        let mut tab = Election::new(id, false, visible);
-        tab.handle(0, In::Start);
-        tab.handle(0, In::Refused);
-        tab.handle(0, In::LeaderHeard);
-        tab
-    }
-
-    #[test]
-    fn the_first_tab_leads_and_the_second_waits_in_line_or_is_refused() {
-        leader(true);
-        let mut second = Election::new(B, false, false);
-        second.handle(0, In::Start);
-        assert_eq!(second.handle(0, In::Refused), [Out::Follow, Out::QueueLock]);
-        let granted = second.handle(9, In::Granted);
-        assert_eq!(granted, [Out::Lead, Out::Say(Wish::Hides(B))], "the first has closed; a third may be in view");
-        let mut single = Election::new(B, true, true);
-        single.handle(0, In::Start);
-        assert_eq!(single.handle(0, In::Refused), [Out::Conflict]);
-    }
-
-    #[test]
-    fn a_hidden_leader_makes_room_for_a_visible_follower_and_a_visible_one_stays() {
-        let mut hidden = leader(false);
-        let mut next = follower(B, false);
-        let asked = next.handle(10, In::Visible(true));
-        assert_eq!(asked, [Out::Say(Wish::HandOver(B)), Out::WakeAt(10 + HANDOVER_US)]);
-        assert_eq!(hidden.handle(11, In::Heard(Wish::HandOver(B))), [Out::Say(Wish::Yields(B)), Out::StopLeading]);
-        assert_eq!(hidden.handle(12, In::Stopped), [Out::Release, Out::Follow, Out::QueueLock]);
-        let mut third = follower(C, false);
-        assert_eq!(third.handle(11, In::Heard(Wish::Yields(B)))[0], Out::LeaveLine);
-        assert_eq!(third.handle(13, In::LeaderHeard), [Out::QueueLock]);
-        next.handle(11, In::Heard(Wish::Yields(B)));
-        assert_eq!(next.handle(12, In::Granted), [Out::Lead]);
-        assert_eq!(leader(true).handle(11, In::Heard(Wish::HandOver(B))), [Out::Say(Wish::Stays(A))]);
-    }
-
-    #[test]
-    fn a_leader_that_answers_nothing_is_robbed_after_half_a_second_and_steps_down() {
-        let mut next = follower(B, true);
-        next.handle(10, In::Unanswered);
-        assert_eq!(next.handle(10 + HANDOVER_US - 1, In::Time), [Out::WakeAt(10 + HANDOVER_US)]);
-        assert_eq!(next.handle(10 + HANDOVER_US, In::Time), [Out::LeaveLine, Out::StealLock]);
-        assert_eq!(next.handle(20 + HANDOVER_US, In::Granted), [Out::Lead]);
-        let robbed = leader(false).handle(20 + HANDOVER_US, In::Stolen);
-        assert_eq!(robbed, [Out::StopLeading, Out::Follow, Out::QueueLock]);
-    }
-
-    #[test]
-    fn a_leader_that_answers_is_not_robbed_and_a_hidden_follower_asks_for_nothing() {
-        let mut next = follower(B, true);
-        next.handle(10, In::Unanswered);
-        next.handle(11, In::Heard(Wish::Stays(A)));
-        assert_eq!(next.handle(10 + HANDOVER_US, In::Time), []);
-        assert_eq!(follower(C, false).handle(10, In::Unanswered), []);
-    }
-
-    #[test]
-    fn a_leader_that_goes_out_of_view_is_asked_by_those_that_stay_in_view() {
-        let mut hidden = leader(true);
-        assert_eq!(hidden.handle(10, In::Visible(false)), [Out::Say(Wish::Hides(A))]);
-        assert_eq!(follower(C, false).handle(11, In::Heard(Wish::Hides(A))), []);
-        let asked = follower(B, true).handle(11, In::Heard(Wish::Hides(A)));
-        assert_eq!(asked[0], Out::Say(Wish::HandOver(B)));
-        assert_eq!(hidden.handle(12, In::Heard(Wish::HandOver(B)))[0], Out::Say(Wish::Yields(B)));
-    }
-
-    #[test]
-    fn one_that_asked_a_leader_that_was_about_to_close_asks_the_next() {
-        let mut next = follower(B, true);
-        next.handle(10, In::Heard(Wish::Hides(A)));
-        // The lock went to a hidden tab that was in line before it.
-        let asked = next.handle(20, In::Heard(Wish::Hides(C)));
-        assert_eq!(asked, [Out::Say(Wish::HandOver(B)), Out::WakeAt(20 + HANDOVER_US)]);
-        next.handle(21, In::LeaderHeard);
-        next.handle(22, In::Heard(Wish::Yields(B)));
-        assert_eq!(next.handle(23, In::Granted), [Out::Lead]);
-    }
-
-    #[test]
-    fn a_tab_whose_engine_does_not_start_leaves_the_lock_to_others_and_tries_again() {
-        let mut tab = leader(true);
-        let until = 10 + STEP_BACK_US;
-        assert_eq!(tab.handle(10, In::Failed), [Out::Release, Out::Follow, Out::WakeAt(until)]);
-        assert_eq!(tab.handle(11, In::Heard(Wish::HandOver(B))), [], "it does not speak for a leader");
-        assert_eq!(tab.handle(until, In::Time), [Out::QueueLock]);
-        assert_eq!(tab.handle(until + 1, In::Granted), [Out::Lead]);
-    }
-
-    #[test]
-    fn wishes_survive_their_bytes() {
-        for wish in [Wish::HandOver(A), Wish::Stays(B), Wish::Yields(C), Wish::Hides(A)] {
-            assert_eq!(Wish::decode(&wish.encode()).unwrap(), wish);
-        }
-        assert!(Wish::decode(&[9; 9]).is_err() && Wish::decode(&[]).is_err());
-    }
-}
+mod tests;
+#[cfg(test)]
+mod world;
