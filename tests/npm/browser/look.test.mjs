@@ -17,8 +17,17 @@ const LOOKS = {
   phone: { colorScheme: "light", viewport: { width: 360, height: 740 } },
 };
 
-/** A driven Firefox takes the colours for a context from its preferences only. */
-const DARK = { firefoxUserPrefs: { "layout.css.prefers-color-scheme.content-override": 0 } };
+/**
+ * The looks that one run of a browser shows, each in turn wherever it stops. A driven Firefox takes the colours from its
+ * preferences only, so dark is a run of its own there.
+ */
+const RUNS = {
+  chromium: [{ looks: ["light", "dark", "phone"] }],
+  firefox: [
+    { looks: ["light", "phone"] },
+    { looks: ["dark"], options: { firefoxUserPrefs: { "layout.css.prefers-color-scheme.content-override": 0 } } },
+  ],
+};
 
 const set = (title, place, more = []) => ({ type: "note", entity: null, ops: [{ set: ["title", title] }, { set: ["place", place] }, ...more] });
 const NOTES = [
@@ -36,18 +45,24 @@ async function violations(page) {
   return found.violations.flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.target} ${node.failureSummary}`));
 }
 
-/** A picture of what a board shows; it fits, and axe finds nothing. */
-const checks = (name, look) => async (board, part, of = board.page, pictured = { fullPage: !part }) => {
+/** Pictures of what a board shows in each look; it fits, and axe finds nothing. */
+const checks = (name, looks) => async (board, part, of = board.page, pictured = { fullPage: !part }) => {
   const { page } = board;
   quiet(board);
-  await page.evaluate(() => scrollTo(0, 0)); // the bar at the top belongs there in a picture of the whole page
-  await of.screenshot({ path: join(pictures, `${name}-${look}${part && `-${part}`}.png`), ...pictured });
-  // Playwright styles the page for a picture; Firefox says that the page's policy forbids it.
-  board.complaints.length = 0;
-  if (of !== page) return;
-  assert.deepEqual(await violations(page), [], `${look} ${part}`);
-  const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  assert.ok(wide <= room, `${part || "the board"} is ${wide} wide, and there is room for ${room}`);
+  for (const look of looks) {
+    const { colorScheme, viewport } = LOOKS[look];
+    await page.setViewportSize(viewport);
+    if (name === "chromium") await page.emulateMedia({ colorScheme });
+    assert.equal(await page.evaluate(() => matchMedia("(prefers-color-scheme: dark)").matches), colorScheme === "dark");
+    await page.evaluate(() => scrollTo(0, 0)); // the bar at the top belongs there in a picture of the whole page
+    await of.screenshot({ path: join(pictures, `${name}-${look}${part && `-${part}`}.png`), ...pictured });
+    // Playwright styles the page for a picture; Firefox says that the page's policy forbids it.
+    board.complaints.length = 0;
+    if (of !== page) continue;
+    assert.deepEqual(await violations(page), [], `${look} ${part}`);
+    const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+    assert.ok(wide <= room, `${part || "the board"} is ${wide} wide in ${look}, and there is room for ${room}`);
+  }
 };
 
 for (const name of Object.keys(BROWSERS)) {
@@ -56,14 +71,13 @@ for (const name of Object.keys(BROWSERS)) {
     const { native, address } = await stage(test);
     for (const note of NOTES) await native.ask("put", note);
 
-    for (const [look, options] of Object.entries(LOOKS)) {
-      await test.test(`${look}: everything fits, and everybody can use it`, async test => {
-        const browser = await launch(test, name, look === "dark" ? DARK : {});
-        const context = await browser.newContext({ ...options, reducedMotion: "reduce" });
+    for (const { looks, options } of RUNS[name]) {
+      await test.test(`${looks.join(", ")}: everything fits, and everybody can use it`, async test => {
+        const browser = await launch(test, name, options);
+        const context = await browser.newContext({ reducedMotion: "reduce" });
         const board = await Board.open(context, address);
         const { page } = board;
-        const check = (part, ...of) => checks(name, look)(board, part, ...of);
-        assert.equal(await page.evaluate(() => matchMedia("(prefers-color-scheme: dark)").matches), options.colorScheme === "dark");
+        const check = (part, ...of) => checks(name, looks)(board, part, ...of);
 
         await board.showsTitles("Shopping", "A title that is so long that it takes more than one line of its card", "Trains", "Paint the door", "Untitled");
         await board.card("Trains").getByLabel("Done").check();
@@ -95,66 +109,63 @@ for (const name of Object.keys(BROWSERS)) {
   test(`the look of pairing in ${name}`, async test => {
     await mkdir(pictures, { recursive: true });
     const { open } = await pairing(test);
-    for (const [look, options] of Object.entries(LOOKS)) {
-      await test.test(look, async test => {
-        const browser = await launch(test, name, look === "dark" ? DARK : {});
-        const context = () => browser.newContext({ ...options, reducedMotion: "reduce" });
-        const [host, guest] = [await open(await context()), await open(await context())];
-        const check = checks(name, look);
-        await guest.page.locator("#welcome").waitFor();
-        await check(guest, "welcome");
-        const code = await host.showCode();
-        await check(host, "code");
-        await guest.page.getByRole("button", { name: "Connect to my other device" }).click();
-        await check(guest, "type");
-        await guest.retype("12");
-        await guest.hears(/^That is no code/);
-        await check(guest, "type-wrong");
-        await guest.retype(wrong(code));
-        await guest.hears(/^That is not the code/);
-        await check(guest, "failed");
-        await guest.button("Type a code").click();
-        await guest.retype(code);
-        await Promise.all([host.words(), guest.words()]);
-        await check(host, "words");
-        await check(guest, "words-new");
-        await guest.match();
-        await guest.hears(/^Waiting until/);
-        await check(guest, "waiting");
-        await host.match();
-        await host.hears(/share one vault now/);
-        await check(host, "connected");
-        await Promise.all([host.connected(), guest.connected()]);
-        await host.add({ title: "Shopping", text: "Milk", tags: ["home"], colour: "yellow" });
-        await guest.showsTitles("Shopping");
-        await guest.offline(true);
-        await guest.typeInto("Shopping", ", bread, and apples");
-        await host.page.locator("#devices .role").click();
-        await check(host, "role");
-        await host.page.locator("#role-dialog").getByRole("radio", { name: "Read only" }).check();
-        await host.page.getByRole("button", { name: "Save the role" }).click();
-        await host.page.locator("#role-dialog").waitFor({ state: "hidden" });
-        await guest.page.locator("#offline").uncheck();
-        await guest.page.locator("#reading").waitFor();
-        for (const [board, part] of [[guest, "left-out"], [host, "left-out-of-another"]]) {
-          await board.page.locator("#left-out").waitFor();
-          await board.page.getByRole("button", { name: "Show it" }).click();
-          await board.page.locator("#left-out-dialog li").waitFor();
-          await check(board, part);
-          await board.page.locator("#left-out-dialog").getByRole("button", { name: "Close" }).click();
-        }
-        await check(guest, "reading");
-        await check(guest, "reading-whole", guest.page, { fullPage: true });
-        await guest.edit("Shopping");
-        await check(guest, "locked");
-        await guest.closeEditor();
-        await host.page.locator("#devices .remove").click();
-        await host.page.locator("#removing[open]").waitFor();
-        await check(host, "removing");
-        await host.page.getByRole("button", { name: "Remove the device" }).click();
-        await guest.says("Not in the vault any more");
-        await check(guest, "removed");
-      });
+    const { looks, options } = RUNS[name][0];
+    const browser = await launch(test, name, options);
+    const context = () => browser.newContext({ reducedMotion: "reduce" });
+    const [host, guest] = [await open(await context()), await open(await context())];
+    const check = checks(name, looks);
+    await guest.page.locator("#welcome").waitFor();
+    await check(guest, "welcome");
+    const code = await host.showCode();
+    await check(host, "code");
+    await guest.page.getByRole("button", { name: "Connect to my other device" }).click();
+    await check(guest, "type");
+    await guest.retype("12");
+    await guest.hears(/^That is no code/);
+    await check(guest, "type-wrong");
+    await guest.retype(wrong(code));
+    await guest.hears(/^That is not the code/);
+    await check(guest, "failed");
+    await guest.button("Type a code").click();
+    await guest.retype(code);
+    await Promise.all([host.words(), guest.words()]);
+    await check(host, "words");
+    await check(guest, "words-new");
+    await guest.match();
+    await guest.hears(/^Waiting until/);
+    await check(guest, "waiting");
+    await host.match();
+    await host.hears(/share one vault now/);
+    await check(host, "connected");
+    await Promise.all([host.connected(), guest.connected()]);
+    await host.add({ title: "Shopping", text: "Milk", tags: ["home"], colour: "yellow" });
+    await guest.showsTitles("Shopping");
+    await guest.offline(true);
+    await guest.typeInto("Shopping", ", bread, and apples");
+    await host.page.locator("#devices .role").click();
+    await check(host, "role");
+    await host.page.locator("#role-dialog").getByRole("radio", { name: "Read only" }).check();
+    await host.page.getByRole("button", { name: "Save the role" }).click();
+    await host.page.locator("#role-dialog").waitFor({ state: "hidden" });
+    await guest.page.locator("#offline").uncheck();
+    await guest.page.locator("#reading").waitFor();
+    for (const [board, part] of [[guest, "left-out"], [host, "left-out-of-another"]]) {
+      await board.page.locator("#left-out").waitFor();
+      await board.page.getByRole("button", { name: "Show it" }).click();
+      await board.page.locator("#left-out-dialog li").waitFor();
+      await check(board, part);
+      await board.page.locator("#left-out-dialog").getByRole("button", { name: "Close" }).click();
     }
+    await check(guest, "reading");
+    await check(guest, "reading-whole", guest.page, { fullPage: true });
+    await guest.edit("Shopping");
+    await check(guest, "locked");
+    await guest.closeEditor();
+    await host.page.locator("#devices .remove").click();
+    await host.page.locator("#removing[open]").waitFor();
+    await check(host, "removing");
+    await host.page.getByRole("button", { name: "Remove the device" }).click();
+    await guest.says("Not in the vault any more");
+    await check(guest, "removed");
   });
 }

@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import { execFileSync } from "node:child_process";
 import { extname, join, normalize } from "node:path";
+import { after } from "node:test";
 import { chromium, firefox } from "playwright-core";
 import { scratch, startRelay } from "../../../scripts/stage.mjs";
 
@@ -51,10 +52,18 @@ export const BROWSERS = {
   firefox: options => firefox.launch({ executablePath: where("firefox-esr", "firefox"), channel: "moz-firefox", ...options }),
 };
 
-/** A browser until the test ends. */
-export async function launch(test, name, options) {
-  const browser = await BROWSERS[name](options);
-  test.after(() => browser.close());
+/** The browsers of this file's tests, each started once for its options. */
+const started = new Map();
+after(async () => {
+  for (const browser of started.values()) await (await browser).close();
+});
+
+/** A browser whose contexts end with the test. */
+export async function launch(test, name, options = {}) {
+  const key = `${name} ${JSON.stringify(options)}`;
+  if (!started.has(key)) started.set(key, BROWSERS[name](options));
+  const browser = await started.get(key);
+  test.after(() => Promise.all(browser.contexts().map(context => context.close())));
   return browser;
 }
 
