@@ -6,6 +6,8 @@ FEATURES     ?= cli,relay,sim
 WASM_FEATURES := text,p2p,sim
 # The binaries as `test-native` builds them: a test beside them gives their dependencies the same features.
 BINARIES     := --locked --features $(FEATURES) --bins --test architecture
+# Many tests wait for a network or another process: more than there are cores.
+TEST_THREADS ?= 4
 SEEDS        ?= 1000
 FUZZ_SECONDS ?= 60
 CARGO        ?= cargo
@@ -14,7 +16,7 @@ CARGO        ?= cargo
 TOOLS := $(or $(PRIVSTACK_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/privstack-sync/tools)
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: help setup demo demo-headless demo-native page test lint doc test-native wasm browser pkg package sim mutants bench bench-sync bench-browser fuzz clean
+.PHONY: help setup demo demo-headless demo-native page test lint doc test-native wasm browser module pkg pkg-test package sim mutants bench bench-sync bench-browser fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -38,7 +40,7 @@ demo-native: ## two native devices on real files: both edit the same notes apart
 	@scripts/demo
 
 test: ## lint, doc, test-native, wasm, browser, pkg, package; the time of each
-	@scripts/parts setup lint doc test-native wasm browser pkg package
+	@scripts/parts setup lint doc test-native+module wasm browser pkg-test package
 
 lint: ## formatting, clippy, licences and sources of the dependencies; whether all mutants fit
 	scripts/mutants --check
@@ -50,7 +52,7 @@ doc: ## the API's documentation, without warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --features $(FEATURES) --lib --no-deps
 
 test-native: ## unit, integration, property tests and the fuzz corpus, natively
-	$(CARGO) test --locked --features $(FEATURES)
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --features $(FEATURES)
 
 wasm: ## the core for wasm32: clippy (where it can), unit tests and a short simulation under Node
 	@if ! scripts/wasm-cargo clippy --version >/dev/null 2>&1; then echo "no clippy for the compiler that builds wasm"; else \
@@ -63,8 +65,12 @@ browser: ## store, keys, a simulation, and sessions with a native device, in Chr
 	scripts/browser-tests chromium
 	scripts/browser-tests firefox
 
-pkg: ## the npm package: build, size, tarball; types, Node, bundlers; tabs, devices, faults and the notes board in browsers
+pkg: module pkg-test ## the npm package: module, then pkg-test
+
+module: ## the npm package's wasm and facade, into pkg: size, tarball
 	scripts/npm-package
+
+pkg-test: ## the npm package as module has left it: types, Node, bundlers; tabs, devices, faults, the notes board in browsers
 	$(CARGO) build $(BINARIES)
 	scripts/npm-tests
 
