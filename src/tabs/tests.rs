@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Answer, Ask, AskLevel, Hub, HubInput, HubOutput, Replica, Seen, ToLeader, ToTab, Update};
 use crate::crdt::{Edit, FieldValue};
-use crate::engine::{CallId, EngineConfig, Input, Output, SyncEngine, TabId};
-use crate::error::{ErrorCode, Result};
+use crate::engine::{CallId, EngineConfig, Input, Output, SyncEngine, SyncEvent, TabId};
+use crate::error::{Error, ErrorCode, Result};
 use crate::policy::PolicyKind;
 use crate::store::MemoryStore;
 use crate::test;
-use crate::types::{EntityId, EntityType, FieldName, Instant, Keypair, Value};
+use crate::types::{EntityId, EntityType, FieldName, Instant, Keypair, PeerId, Value};
 
 /// A browser: a disk, an engine while a tab leads, tabs.
 struct Browser {
@@ -576,4 +576,17 @@ fn the_entities_of_unsaved_writes_are_told() {
     let kind = EntityType::new("note").unwrap();
     assert!(saved != unsaved);
     assert_eq!(browser.tabs[0].unsaved_of(&kind), [unsaved]);
+}
+
+#[test]
+fn a_leader_whose_lead_has_ended_answers_nobody_and_one_whose_disk_fails_answers_all() {
+    for (code, answers) in [(ErrorCode::TabConflict, false), (ErrorCode::Closed, false), (ErrorCode::Quota, true)] {
+        let mut hub = Hub::new(PeerId([1; 32]));
+        hub.take_out();
+        let asked = hub.handle(HubInput::Message(ToLeader::Ask(TabId(1), 7, Ask::Digest)));
+        let [HubOutput::Call(number, _)] = asked[..] else { panic!("{asked:?}") };
+        let failed = hub.handle(HubInput::Event(SyncEvent::StorageFailed(code, "why".into())));
+        let replied = hub.handle(HubInput::Reply(number, Err(Error::new(code, "why"))));
+        assert_eq!((!failed.is_empty(), !replied.is_empty()), (answers, answers), "{code:?}");
+    }
 }

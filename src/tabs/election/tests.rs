@@ -104,6 +104,49 @@ fn a_tab_whose_engine_does_not_start_leaves_the_lock_to_others_and_tries_again()
 }
 
 #[test]
+fn one_that_asked_and_went_out_of_view_robs_nobody() {
+    let mut next = follower(B, true);
+    next.handle(10, In::Unanswered);
+    assert_eq!(next.handle(11, In::Visible(false)), []);
+    assert_eq!(next.handle(10 + HANDOVER_US, In::Time), []);
+}
+
+#[test]
+fn one_that_asked_and_hung_itself_asks_again_before_it_robs() {
+    let mut next = follower(B, true);
+    next.handle(10, In::Unanswered);
+    let late = 10 + 2 * HANDOVER_US;
+    assert_eq!(next.handle(late, In::Time), [Out::Say(Wish::HandOver(B)), Out::WakeAt(late + HANDOVER_US)]);
+    next.handle(late, In::Heard(Wish::Stays(A)));
+    assert_eq!(next.handle(late + HANDOVER_US, In::Time), []);
+}
+
+#[test]
+fn one_that_makes_room_says_so_to_whoever_else_asks() {
+    let mut hidden = leader(false);
+    hidden.handle(10, In::Heard(Wish::HandOver(B)));
+    assert_eq!(hidden.handle(11, In::Heard(Wish::HandOver(C))), [Out::Say(Wish::Yields(B))]);
+}
+
+#[test]
+fn one_that_stood_back_asks_as_soon_as_it_is_seen_or_hears_of_a_hidden_leader() {
+    for heard in [In::Visible(true), In::Heard(Wish::Hides(A))] {
+        let mut third = follower(C, true);
+        if heard == In::Visible(true) {
+            third.handle(9, In::Visible(false));
+        }
+        assert_eq!(third.handle(10, In::Heard(Wish::Yields(B)))[0], Out::LeaveLine);
+        assert_eq!(third.handle(11, heard)[..2], [Out::QueueLock, Out::Say(Wish::HandOver(C))]);
+    }
+}
+
+#[test]
+fn one_in_view_that_was_robbed_asks_whoever_leads_now() {
+    let robbed = leader(true).handle(10, In::Stolen);
+    assert_eq!(robbed[..4], [Out::StopLeading, Out::Follow, Out::QueueLock, Out::Say(Wish::HandOver(A))]);
+}
+
+#[test]
 fn wishes_survive_their_bytes() {
     for wish in [Wish::HandOver(A), Wish::Stays(B), Wish::Yields(C), Wish::Hides(A)] {
         assert_eq!(Wish::decode(&wish.encode()).unwrap(), wish);
