@@ -173,6 +173,15 @@ impl World {
         }
     }
 
+    /// One tab opens, and then this happens, each act so many milliseconds after the one before.
+    fn lives_through(&mut self, acts: Vec<(u64, Act)>) {
+        self.act(Act::Open);
+        for (wait, act) in acts {
+            self.run(self.now + wait * MS);
+            self.act(act);
+        }
+    }
+
     /// All that happens until then.
     fn run(&mut self, until: u64) {
         loop {
@@ -348,11 +357,7 @@ proptest! {
     #[test]
     fn in_the_end_one_tab_leads_and_one_in_view_if_there_is_one(acts in acts(true), seed: u64) {
         let mut world = World::new(seed, 400, true);
-        world.act(Act::Open);
-        for (wait, act) in acts {
-            world.run(world.now + wait * MS);
-            world.act(act);
-        }
+        world.lives_through(acts);
         world.fails = false;
         world.run(world.now + CALM);
         world.check();
@@ -361,11 +366,7 @@ proptest! {
     #[test]
     fn no_tab_that_answers_is_robbed_however_long_its_engine_takes_to_start(acts in acts(false), seed: u64) {
         let mut world = World::new(seed, 1_800, false);
-        world.act(Act::Open);
-        for (wait, act) in acts {
-            world.run(world.now + wait * MS);
-            world.act(act);
-        }
+        world.lives_through(acts);
         world.run(world.now + CALM);
         world.check();
         prop_assert_eq!(world.stolen, 0);
