@@ -53,7 +53,7 @@ async fn who_opened_the_database_before_can_read_but_write_no_more() {
     first.commit(one_row(b"first")).await.unwrap();
     let mut second = IndexedDbStore::open("fencing").await.unwrap();
     let error = first.commit(one_row(b"late")).await.unwrap_err();
-    assert_eq!(error.code(), ErrorCode::Locked, "{error}");
+    assert_eq!(error.code(), ErrorCode::TabConflict, "{error}");
     assert_eq!(value_of(&second).await, b"first");
     second.commit(one_row(b"second")).await.unwrap();
     assert_eq!(value_of(&first).await, b"second");
