@@ -65,7 +65,8 @@ browser: ## store, keys, a simulation, and sessions with a native device, in Chr
 	scripts/browser-tests chromium
 	scripts/browser-tests firefox
 
-pkg: module pkg-test ## the npm package: module, then pkg-test
+pkg: ## the npm package: module, then pkg-test
+	@scripts/parts module pkg-test
 
 module: ## the npm package's wasm and facade, into pkg: size, tarball
 	scripts/npm-package

@@ -85,7 +85,7 @@ codes! {
     Timeout = 19, "timeout", true;
     /// The page is not served from where browsers allow what it needs.
     InsecureContext = 20, "insecure_context", false;
-    /// The store is open in another tab, and was asked for alone.
+    /// The store is open in another tab, and was asked for alone; or another tab has taken it over.
     TabConflict = 21, "tab_conflict", false;
     /// The pairing code is not the one that the other device shows.
     CodeMismatch = 24, "code_mismatch", false;

@@ -37,7 +37,8 @@ struct Disk {
     turning: watch::Sender<bool>,
     /// Commits begun.
     begun: watch::Sender<usize>,
-    full: AtomicBool,
+    /// What commits fail with.
+    refuses: Mutex<Option<ErrorCode>>,
     broken: AtomicBool,
 }
 
@@ -48,7 +49,7 @@ impl Disk {
             held: AtomicBool::new(false),
             turning: watch::Sender::new(true),
             begun: watch::Sender::new(0),
-            full: AtomicBool::new(false),
+            refuses: Mutex::new(None),
             broken: AtomicBool::new(false),
         })
     }
@@ -76,8 +77,8 @@ impl Store for OpenDisk {
     async fn commit(&mut self, batch: WriteBatch) -> Result<()> {
         self.0.begun.send_modify(|begun| *begun += 1);
         self.0.turning.subscribe().wait_for(|turning| *turning).await.unwrap();
-        if self.0.full.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorCode::Quota, "the disk is full"));
+        if let Some(code) = *self.0.refuses.lock().unwrap() {
+            return Err(Error::new(code, "the disk takes nothing"));
         }
         self.0.rows.lock().unwrap().apply(batch);
         Ok(())
@@ -323,19 +324,36 @@ fn a_failed_write_fails_its_call_and_the_store_is_opened_again() {
         let kept = handle.create(note(), vec![title("kept")]).await.unwrap();
         wait_for(&mut events, |event| *event == SyncEvent::Started).await;
 
-        disk.full.store(true, Ordering::SeqCst);
+        *disk.refuses.lock().unwrap() = Some(ErrorCode::Quota);
         let lost = handle.create(note(), vec![title("lost")]).await;
         assert_eq!(code(lost), ErrorCode::Quota);
         let told = wait_for(&mut events, |event| matches!(event, SyncEvent::StorageFailed(..))).await;
         assert!(matches!(told, SyncEvent::StorageFailed(ErrorCode::Quota, _)), "{told:?}");
 
-        disk.full.store(false, Ordering::SeqCst);
+        *disk.refuses.lock().unwrap() = None;
         wait_for(&mut events, |event| *event == SyncEvent::Started).await;
         let new = handle.create(note(), vec![title("new")]).await.unwrap();
         assert_ne!(kept, new);
         handle.stop().await.unwrap();
     });
     assert!(!disk.held.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_store_that_another_tab_has_taken_over_is_not_taken_back() {
+    let disk = Disk::new();
+    let (handle, _script) = in_memory(&disk);
+    run(async {
+        handle.start().await.unwrap();
+        handle.init().await.unwrap();
+        *disk.refuses.lock().unwrap() = Some(ErrorCode::TabConflict);
+        assert_eq!(code(handle.create(note(), vec![title("of the other tab")]).await), ErrorCode::TabConflict);
+        *disk.refuses.lock().unwrap() = None;
+        // A store that is opened again would answer this.
+        assert_eq!(code(handle.status().await), ErrorCode::TabConflict);
+        assert!(!disk.held.load(Ordering::SeqCst));
+        handle.stop().await.unwrap();
+    });
 }
 
 #[test]
@@ -347,7 +365,7 @@ fn while_the_store_cannot_be_opened_again_calls_fail_at_once_and_a_stop_ends_the
         handle.init().await.unwrap();
         let mut events = handle.events();
         disk.broken.store(true, Ordering::SeqCst);
-        disk.full.store(true, Ordering::SeqCst);
+        *disk.refuses.lock().unwrap() = Some(ErrorCode::Quota);
         assert_eq!(code(handle.create(note(), vec![title("lost")]).await), ErrorCode::Quota);
         let broken = SyncEvent::StorageFailed(ErrorCode::Storage, "the disk is broken".into());
         wait_for(&mut events, |event| *event == broken).await;
@@ -575,11 +593,11 @@ fn two_devices_show_each_others_edits_and_go_on_after_one_lost_its_disk_for_a_wh
         wait_for(&mut two_sees, |event| *event == SyncEvent::EntitiesUpdated(vec![id])).await;
         assert_eq!(text_of(&two.get(note(), id).await.unwrap()), Some("from one"));
 
-        one_disk.full.store(true, Ordering::SeqCst);
+        *one_disk.refuses.lock().unwrap() = Some(ErrorCode::Quota);
         assert_eq!(code(one.update(note(), id, vec![title("lost")]).await), ErrorCode::Quota);
         wait_for(&mut one_sees, |event| *event == SyncEvent::PeerDisconnected(two_id)).await;
         two.update(note(), id, vec![title("from two")]).await.unwrap();
-        one_disk.full.store(false, Ordering::SeqCst);
+        *one_disk.refuses.lock().unwrap() = None;
         wait_for(&mut one_sees, |event| *event == SyncEvent::EntitiesUpdated(vec![id])).await;
         assert_eq!(text_of(&one.get(note(), id).await.unwrap()), Some("from two"));
         two.settled(Level::Peer).await.unwrap();

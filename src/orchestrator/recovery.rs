@@ -29,12 +29,14 @@ impl<W: World> Running<'_, W> {
         let now = self.world.now().mono;
         // A store that opens but soon fails again (a full disk) is not opened in a tight loop.
         let mut backoff = match self.last_failure {
-            // Opening it would take it from the tab that has it; the lock that this one lost stops it first.
-            _ if error.code() == ErrorCode::TabConflict => LAST_BACKOFF_US,
             Some((at, backoff)) if now.saturating_sub(at) < CALM_US => next_backoff(backoff),
             // At once the first time: readers hardly notice.
             _ => 0,
         };
+        if error.code() == ErrorCode::TabConflict {
+            // To open it would be to take it back. Whoever lost the lock as well is stopped before the wait ends.
+            backoff = LAST_BACKOFF_US;
+        }
         if let Some(network) = &mut self.network {
             network.pause();
             network.set_pairing(false);

@@ -152,7 +152,7 @@ impl Hub {
         match (waiting, reply) {
             (Waiting::Nothing, _) => {}
             // The tab says it again to whoever leads next.
-            (_, Err(error)) if is_end_of_lead(error.code()) => {}
+            (_, Err(error)) if is_end_of_lead(error.code()) => tracing::debug!(%error, "another tab answers"),
             (Waiting::Welcome(tab), Ok(Reply::Tab(opened))) => self.post(ToTab::Welcome(tab, opened)),
             (Waiting::Page(tab, entity_type), Ok(Reply::States(states))) => {
                 if let Some((id, _)) = states.states.last().filter(|_| states.more) {

@@ -109,6 +109,7 @@ for (const name of Object.keys(BROWSERS)) {
   test(`the look of pairing in ${name}`, async test => {
     await mkdir(pictures, { recursive: true });
     const { open } = await pairing(test);
+    // The colours are the board's, which are seen in dark in both browsers: one run is enough.
     const { looks, options } = RUNS[name][0];
     const browser = await launch(test, name, options);
     const context = () => browser.newContext({ reducedMotion: "reduce" });

@@ -2,19 +2,16 @@
 import assert from "node:assert/strict";
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import test, { after } from "node:test";
+import test from "node:test";
 import { build as esbuild } from "esbuild";
 import { build as vite } from "vite";
 import webpack from "webpack";
-import { BROWSERS, complaints, serve } from "../browser/support.mjs";
+import { BROWSERS, complaints, launch, serve } from "../browser/support.mjs";
 
 const here = import.meta.dirname;
 const installed = join(here, "../node_modules/@privstack/sync");
 /** Apps, by the entry of the package that they use. Of its modules a bundler leaves out what nobody uses. */
 const APPS = ["open", "react", "svelte", "testing"];
-
-const browsers = new Map();
-after(() => Promise.all([...browsers.values()].map(browser => browser.close())));
 
 /** A folder for what is built. Inside of this one, so that packages are found. */
 async function folder(test) {
@@ -28,15 +25,12 @@ const page = script => `<!doctype html><title>loading</title><script type="modul
 
 async function works(test, folder, { mounts, wanted = "written" } = {}) {
   const address = await serve(test, folder, mounts);
-  for (const [name, start] of Object.entries(BROWSERS)) {
-    if (!browsers.has(name)) browsers.set(name, await start());
-    const context = await browsers.get(name).newContext();
-    const tab = await context.newPage();
+  for (const name of Object.keys(BROWSERS)) {
+    const tab = await (await launch(test, name)).newPage();
     const heard = complaints(tab);
     await tab.goto(address);
     await tab.waitForFunction(() => document.title !== "loading", undefined, { timeout: 30_000 }).catch(() => {});
     assert.equal(await tab.title(), `ok ${wanted}`, `${name}: ${heard.join("\n")}`);
-    await context.close();
   }
 }
 
