@@ -16,6 +16,20 @@ const ID_LETTERS = 36;
 /** The ids of entities, one after the other. */
 export type Ids = string;
 
+/** The letters of each byte. */
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+const ID_BYTES = 16;
+
+/** The texts of ids that came as bytes, one after the other. */
+export function idTexts(bytes: Uint8Array): string[] {
+  const ids: string[] = [];
+  for (let at = 0; at < bytes.length; at += ID_BYTES) {
+    const letters = Array.from(bytes.subarray(at, at + ID_BYTES), byte => HEX[byte]).join("");
+    ids.push(letters.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-"));
+  }
+  return ids;
+}
+
 /** Takes ids apart. */
 export function idsOf(text: Ids): string[] {
   const ids: string[] = [];
@@ -33,7 +47,7 @@ export type News =
   | { kind: "answer"; number: number; value: unknown; error?: unknown }
   | { kind: "failed"; type: string; ids: Ids; error: unknown }
   | { kind: "notice"; type: "peerConnected" | "peerDisconnected" | "syncCompleted" | "pairingCompleted" | "syncError"; peer: string; error?: unknown }
-  | { kind: "changed"; peer: string; ids: Ids };
+  | { kind: "changed"; peer: string; ids: Uint8Array };
 
 export interface Core {
   device(): string | undefined;

@@ -1,5 +1,5 @@
 import type { SyncEvent } from "./contract.js";
-import { idsOf, type Core, type CoreOptions, type Edit, type EntityChange, type News } from "./core.js";
+import { idsOf, idTexts, type Core, type CoreOptions, type Edit, type EntityChange, type News } from "./core.js";
 import { abortable, call, closed, invalid, syncError } from "./errors.js";
 import { guarded, Life, Queue } from "./live.js";
 import { OpenTexts } from "./text.js";
@@ -23,6 +23,18 @@ export interface Listener {
   audited(): void;
   /** Something was written and is not saved yet. */
   wrote(): void;
+}
+
+/** A first sync tells of very many entities, and few apps read which: their texts are made for those that do. */
+function entitiesUpdated(bytes: Uint8Array, origin: string): SyncEvent {
+  let ids: string[] | undefined;
+  return {
+    type: "entitiesUpdated",
+    get ids() {
+      return (ids ??= idTexts(bytes));
+    },
+    origin,
+  };
 }
 
 /** One open store's engine: writes in, news out, questions and their answers. */
@@ -211,7 +223,7 @@ export class Engine {
         this.listener?.stirred();
         break;
       case "changed":
-        this.#tell({ type: "entitiesUpdated", ids: idsOf(news.ids), origin: news.peer === this.device ? "local" : news.peer });
+        this.#tell(entitiesUpdated(news.ids, news.peer === this.device ? "local" : news.peer));
         this.listener?.stirred();
         break;
     }

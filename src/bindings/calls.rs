@@ -214,7 +214,8 @@ pub fn update_to_js(update: &Update) -> JsValue {
         ]),
         Update::Notice(notice) => notice_to_js(notice),
         Update::Changed(peer, ids) => {
-            object([("kind", "changed".into()), ("peer", peer.to_string().into()), ("ids", ids_to_js(ids))])
+            let ids = Uint8Array::from(ids.iter().flat_map(|id| id.0).collect::<Vec<u8>>().as_slice());
+            object([("kind", "changed".into()), ("peer", peer.to_string().into()), ("ids", ids.into())])
         }
     }
 }

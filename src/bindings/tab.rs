@@ -52,6 +52,8 @@ pub struct Shared {
     clock: Clock,
     ticking: Cell<bool>,
     pub leads: Cell<bool>,
+    /// Whether another tab was ever heard.
+    others: Cell<bool>,
     pub news: mpsc::UnboundedSender<News>,
     /// Who waits for the store to be open: until the first Welcome.
     opened: RefCell<Option<oneshot::Sender<Result<()>>>>,
@@ -71,6 +73,7 @@ impl Shared {
             clock: Clock::new(),
             ticking: Cell::new(false),
             leads: Cell::new(false),
+            others: Cell::new(false),
             news,
             opened: RefCell::new(Some(opened)),
         })
@@ -267,6 +270,7 @@ impl Tab {
 
     fn heard(&mut self, bytes: &[u8]) -> Option<ElectionInput> {
         let (kind, bytes) = bytes.split_first()?;
+        self.shared.others.set(true);
         match *kind {
             TO_LEADER => {
                 if let (true, Ok(message)) = (self.shared.leads.get(), ToLeader::decode(bytes)) {
@@ -384,7 +388,9 @@ impl Tab {
         let own = shared.replica.borrow().tab();
         let post = move |message: ToTab| {
             let to = message.tab();
-            if let Some(channel) = channel.as_ref().filter(|_| to != Some(own)) {
+            // A tab that this one has never heard says Hello first, when it is told of a new leader at the latest.
+            let unheard = matches!(message, ToTab::Changed(_)) && !shared.others.get();
+            if let Some(channel) = channel.as_ref().filter(|_| to != Some(own) && !unheard) {
                 channel.post(&framed(TO_TAB, &message.encode()));
             }
             if to.is_none_or(|tab| tab == own) {

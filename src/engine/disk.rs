@@ -1,5 +1,6 @@
 //! What the engine asks of its store, and what follows once the store has answered.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::io::{CallId, Input, LinkId, Output, Reply, SyncEvent, Ticket};
@@ -17,10 +18,12 @@ use crate::types::{EntityId, PeerId};
 pub struct Landed {
     pub tips: Vec<(LogKey, Tip)>,
     pub replies: Vec<(CallId, Reply)>,
-    pub updated: Vec<EntityId>,
-    /// The same by whose commits, and the commits themselves, where replicas are told.
-    pub authors: Vec<(PeerId, Vec<EntityId>)>,
+    /// The entities of new commits, by whose commits.
+    pub updated: Vec<(PeerId, Vec<EntityId>)>,
+    /// The commits themselves, where replicas are told.
     pub changed: Vec<ChangedCommit>,
+    /// Entities that were built anew from their commits.
+    pub refolded: Vec<EntityId>,
     pub acks: Vec<(LinkId, usize)>,
     pub events: Vec<SyncEvent>,
     /// Membership operations and fork proofs that all sessions are told, but for the one that they came from.
@@ -112,7 +115,8 @@ impl SyncEngine {
             }
             self.digests.remove(&key.ty);
         }
-        if let Some(changed) = self.changed(&mut landed) {
+        let updated = landed.once_each();
+        for changed in self.changed(&mut landed) {
             self.out.push(Output::Emit(SyncEvent::Changed(Arc::new(changed))));
         }
         for (call, reply) in landed.replies {
@@ -121,11 +125,8 @@ impl SyncEngine {
         for event in landed.events {
             self.out.push(Output::Emit(event));
         }
-        if !landed.updated.is_empty() {
-            let mut ids = landed.updated;
-            ids.sort_unstable();
-            ids.dedup();
-            self.out.push(Output::Emit(SyncEvent::EntitiesUpdated(ids)));
+        if !updated.is_empty() {
+            self.out.push(Output::Emit(SyncEvent::EntitiesUpdated(updated)));
         }
         for (link, bytes) in landed.acks {
             self.acknowledge(link, bytes);
@@ -206,8 +207,8 @@ impl Landed {
         self.tips.append(&mut other.tips);
         self.replies.append(&mut other.replies);
         self.updated.append(&mut other.updated);
-        self.authors.append(&mut other.authors);
         self.changed.append(&mut other.changed);
+        self.refolded.append(&mut other.refolded);
         self.acks.append(&mut other.acks);
         self.events.append(&mut other.events);
         self.tell.append(&mut other.tell);
@@ -215,4 +216,32 @@ impl Landed {
         self.access |= other.access;
         self.checkpoint |= other.checkpoint;
     }
+
+    /// Notes the entities of a commit.
+    pub fn touch(&mut self, author: PeerId, ids: impl Iterator<Item = EntityId>) {
+        match self.updated.last_mut() {
+            Some((last, updated)) if *last == author => updated.extend(ids),
+            _ => self.updated.push((author, ids.collect())),
+        }
+    }
+
+    /// Leaves each entity once with each author, and gives all of them.
+    fn once_each(&mut self) -> Vec<EntityId> {
+        self.updated.iter_mut().for_each(|(_, ids)| once(ids));
+        match &self.updated[..] {
+            [(_, ids)] if self.refolded.is_empty() => ids.clone(),
+            lists => {
+                let lists = lists.iter().map(|(_, ids)| ids).chain([&self.refolded]);
+                let mut ids = lists.flatten().copied().collect();
+                once(&mut ids);
+                ids
+            }
+        }
+    }
+}
+
+/// Leaves the first of each.
+fn once(ids: &mut Vec<EntityId>) {
+    let mut known = HashSet::with_capacity(ids.len());
+    ids.retain(|id| known.insert(*id));
 }

@@ -244,17 +244,17 @@ impl SyncEngine {
             return self.refold_read();
         }
         let Some(Job::Refold(refold)) = self.job.take() else { return };
-        let mut updated = Vec::new();
+        let mut refolded = Vec::new();
         for (ty, states) in refold.done {
             if refold.stale.all.contains(&ty) {
                 self.entities.forget(ty);
             }
-            updated.extend(states.keys().copied());
+            refolded.extend(states.keys().copied());
             self.entities.replace(ty, states);
         }
         // The states are dirty now; the row of what is stale goes with the checkpoint that saves them.
         self.refolded = true;
-        self.write(WriteBatch::default(), Landed { updated, ..Landed::default() });
+        self.write(WriteBatch::default(), Landed { refolded, ..Landed::default() });
         self.start_checkpoint();
     }
 }

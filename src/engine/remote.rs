@@ -257,7 +257,7 @@ impl SyncEngine {
             arrived.landed.events.push(SyncEvent::Quarantined(author, waiting));
         }
         for commit in commits {
-            arrived.landed.updated.extend(commit.events.iter().map(|event| event.entity));
+            arrived.landed.touch(author, commit.events.iter().map(|event| event.entity));
             if let Some(log) = self.logs.get(&key).filter(|log| !log.beyond_fork(commit.header.seq)) {
                 let counts = log.validity.is_valid(commit.header.seq);
                 self.note_change(&commit, counts, &mut arrived.landed);

@@ -352,11 +352,6 @@ impl SyncEngine {
             return;
         }
         let log = &commit.header.log;
-        let ids = commit.events.iter().map(|event| event.entity);
-        match landed.authors.last_mut() {
-            Some((author, updated)) if *author == log.id.author => updated.extend(ids),
-            _ => landed.authors.push((log.id.author, ids.collect())),
-        }
         if self.tabs.watched.contains(&log.entity_type) {
             landed.changed.push(ChangedCommit {
                 log: log.clone(),
@@ -371,19 +366,26 @@ impl SyncEngine {
     }
 
     /// What the replicas are told of a batch that is on disk.
-    pub(super) fn changed(&mut self, landed: &mut Landed) -> Option<Changed> {
-        if !self.tabs.active || landed.updated.is_empty() {
-            return None;
+    pub(super) fn changed(&mut self, landed: &mut Landed) -> Vec<Changed> {
+        let mut changed = Vec::new();
+        if !self.tabs.active {
+            return changed;
         }
-        let commits = std::mem::take(&mut landed.changed);
-        let mut updated = std::mem::take(&mut landed.authors);
-        if updated.is_empty() {
-            // Folded again here: nobody has changed anything.
-            updated.push((self.me, landed.updated.clone()));
+        let updated = std::mem::take(&mut landed.updated);
+        if !updated.is_empty() {
+            changed.push(self.changed_by(updated, std::mem::take(&mut landed.changed)));
         }
+        if !landed.refolded.is_empty() {
+            // Nobody has changed anything: it is read again, whatever the commits before say.
+            changed.push(self.changed_by(vec![(self.me, std::mem::take(&mut landed.refolded))], Vec::new()));
+        }
+        changed
+    }
+
+    fn changed_by(&mut self, updated: Vec<(PeerId, Vec<EntityId>)>, commits: Vec<ChangedCommit>) -> Changed {
         let from = self.tabs.told.min(self.ids.len());
         self.tabs.told = self.ids.len();
-        Some(Changed { logs: (from, self.ids.ids().get(from..).unwrap_or_default().to_vec()), commits, updated })
+        Changed { logs: (from, self.ids.ids().get(from..).unwrap_or_default().to_vec()), commits, updated }
     }
 
     /// The answer with these states.

@@ -63,9 +63,10 @@ async function join(offer: import("@privstack/sync").PairingOffer) {
   await joining.confirm();
 }
 `,
-    change: ["// on the device that lets the other in", "void join(offer);"],
+    change: ["// on the device that lets the other in", "const joined = join(offer);"],
     after: `if (!picture.startsWith("<svg")) throw new Error(picture);
 if (peer.id !== guest.device.id || peer.role !== "member") throw new Error(JSON.stringify(peer));
+await joined;
 await peers.close();`,
   },
   {
@@ -73,10 +74,11 @@ await peers.close();`,
     before: `${TWO}const store = guest;
 const offer = await host.pairing.offer();
 const code = await numbered(offer);
-void offer.session.then(shown => shown.confirm());
+const confirmed = offer.session.then(shown => shown.confirm());
 `,
     change: [`"4821-482951"`, `code`],
     after: `if (session.step.current !== "trusted" || store.peers.current[0]?.role !== "admin") throw new Error(session.step.current);
+await confirmed;
 await peers.close();`,
   },
   {

@@ -199,11 +199,15 @@ test("words are shown until they are saved, and then never again", async test =>
 
 test("events tell of changes, also of those before", async test => {
   const store = await openStore(test);
-  const { id } = store.collection("note").create({});
+  const notes = store.collection("note");
+  const note = notes.create({ title: "one" });
+  notes.update(note.id, { title: "two" });
   await store.settled();
   for await (const event of store.events({ history: 10 })) {
     if (event.type !== "entitiesUpdated") continue;
-    assert.deepEqual([event.ids, event.origin], [[id], "local"]);
+    assert.deepEqual([event.ids, event.origin], [[note.id], "local"]);
+    assert.deepEqual(JSON.parse(JSON.stringify(event)), { type: "entitiesUpdated", ids: [note.id], origin: "local" });
+    assert.deepEqual(structuredClone(event), { ...event });
     break;
   }
   const none = [];
