@@ -70,6 +70,7 @@ impl World {
                 let burst = self.rng.between(2, 12);
                 (0..burst).for_each(|_| self.write(d));
             }
+            56..=61 if self.pairings.on && self.rng.one_in(2) => self.pair_next(d),
             56..=61 => self.invite_next(d),
             62..=66 => {
                 let links = self.open_links();

@@ -86,6 +86,7 @@ impl World {
             self.devices[d].paused = false;
             self.find_others(d);
         }
+        self.end_pairings()?;
         if self.plan != Plan::Members {
             return self.join_all();
         }
@@ -107,7 +108,10 @@ impl World {
                     self.devices[d].joined = true;
                     break;
                 }
-                self.invite(0, d, role);
+                match self.pairings.on {
+                    true => self.pair(0, d, role),
+                    false => self.invite(0, d, role),
+                }
                 self.run_until(self.now + 15_000_000)?;
             }
             if !self.devices[d].joined {

@@ -341,8 +341,9 @@ fn nothing_counts_beyond_a_removal(
             Body::Leave { cuts } => (op.author, cuts),
             _ => continue,
         };
-        // It takes nothing of one that, as it knew, had lost the right before: what took it then has a cut of its own.
-        let view = membership.evaluate_one(&op.parents, &peer);
+        // It takes nothing of one that, as it knew, had lost the right before: what took it then has a cut of its own. That
+        // what it knew and is void had given the right again changes nothing.
+        let view = membership.evaluate_one_now(&op.parents, &peer);
         let might_write = view.is_some_and(|view| view.may_write(log.entity_type.as_str(), &peer));
         if peer != log.id.author || !might_write {
             continue;

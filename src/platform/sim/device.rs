@@ -41,6 +41,8 @@ pub struct Device {
     /// Not on the network just now.
     pub offline: bool,
     pub paused: bool,
+    /// Takes pairing streams of anybody.
+    pub pairing_mode: bool,
     /// When it was last given a frame.
     pub last_frame: u64,
     /// How many writes it was asked for.
@@ -64,6 +66,12 @@ pub enum Asked {
     Join,
     /// A vault of its own.
     Init,
+    /// A code, to be typed on that device.
+    PairOffer(usize),
+    /// Joining by a code of that device, or one that is nobody's; and when it was shown.
+    PairJoin(Option<PeerId>, u64),
+    /// The user says yes to that device.
+    PairConfirm(PeerId),
     /// The answer is kept.
     Keep,
     /// The answer is of no interest, but there must be one.
@@ -106,6 +114,7 @@ impl Device {
             gone: false,
             offline: false,
             paused: false,
+            pairing_mode: false,
             last_frame: 0,
             writes: 0,
             newest_sent: (0, 0),
@@ -122,6 +131,7 @@ impl Device {
         self.links.clear();
         self.asked.clear();
         self.paused = false;
+        self.pairing_mode = false;
         self.storage_failed = false;
         self.engine = Some(new_engine(&self.keypair, self.mark, self.tuning, seed));
     }

@@ -84,6 +84,14 @@ faults! {
     WrittenUnlawfully = "commits of a device that means harm",
     /// The same of membership operations.
     SignedUnlawfully = "membership operations of a device that means harm",
+    /// Two devices pair by a code: no fault, but it has to happen.
+    Paired = "ends of pairings by a code",
+    /// A pairing ends without trust.
+    PairingFailed = "ends of pairings without trust",
+    /// A user types another code than is shown.
+    CodeMistyped = "codes mistyped",
+    /// A relay names another device than the number is of.
+    NameplateWrong = "numbers of which the relay names the wrong device",
     /// A device pauses its links.
     Paused = "pauses",
 }

@@ -15,6 +15,7 @@ mod expect;
 mod faults;
 mod members;
 mod network;
+mod pairing;
 mod rng;
 mod verdicts;
 mod world;

@@ -22,6 +22,8 @@ pub struct Link {
     latency: u64,
     /// Bytes that each end has given and that are not out.
     queued: [usize; 2],
+    /// For the exchange of a pairing, and nothing else.
+    pairing: bool,
 }
 
 /// Bytes that an engine may queue on one link: two windows and some messages.
@@ -54,7 +56,7 @@ impl World {
             (0..self.devices.len()).filter(|to| self.devices[*to].peer == peer && self.reach(from, *to)).collect();
         let unlucky = !self.healed && self.rng.one_in(12);
         match self.rng.pick(&there).copied() {
-            Some(to) if !unlucky => self.connect(from, to),
+            Some(to) if !unlucky => self.connect(from, to, false),
             _ => {
                 self.faults.add(Fault::DialFailed);
                 self.input(from, Input::DialFailed(peer, "nobody there".into()));
@@ -62,10 +64,13 @@ impl World {
         }
     }
 
-    fn connect(&mut self, from: usize, to: usize) {
+    pub fn connect(&mut self, from: usize, to: usize, pairing: bool) {
         let ends = [from, to].map(|d| Some((d, self.devices[d].run)));
         let peers = [from, to].map(|d| self.devices[d].peer);
-        self.open(ends, peers);
+        let link = self.open(ends, peers);
+        if let Some(link) = self.links.get_mut(&link) {
+            link.pairing = pairing;
+        }
     }
 
     /// Opens a link; it comes up at each end in its own time.
@@ -77,7 +82,7 @@ impl World {
         for (end, at) in arrive.into_iter().enumerate() {
             self.at(at, Event::Up(number, end));
         }
-        let link = Link { ends, peers, up: [false; 2], dead: false, arrive, latency, queued: [0; 2] };
+        let link = Link { ends, peers, up: [false; 2], dead: false, arrive, latency, queued: [0; 2], pairing: false };
         self.links.insert(number, link);
         number
     }
@@ -90,9 +95,15 @@ impl World {
             }
             return;
         };
-        let peer = link.peers[1 - end];
+        let (peer, pairing) = (link.peers[1 - end], link.pairing);
         if link.dead || self.devices[d].run != run || self.devices[d].engine.is_none() {
             return self.kill(number);
+        }
+        if pairing {
+            if let Some(link) = self.links.get_mut(&number) {
+                link.up[end] = true;
+            }
+            return self.input(d, Input::PairingUp { link: LinkId(number), peer, initiator: end == 0 });
         }
         match self.devices[d].links.get(&peer).copied() {
             // The newest wins, at both ends alike.
@@ -122,7 +133,7 @@ impl World {
         let Some(of) = self.links.get_mut(&link.0) else { return };
         of.queued[end] += frame.len();
         let queued = of.queued[end];
-        let (stranger, peer) = (of.ends[1 - end].is_none(), of.peers[1 - end]);
+        let (stranger, peer, pairing) = (of.ends[1 - end].is_none(), of.peers[1 - end], of.pairing);
         let out = now + 100 + jitter / 2;
         let arrives = (now + of.latency + jitter).max(of.arrive[1 - end] + 1);
         of.arrive[1 - end] = arrives;
@@ -133,7 +144,7 @@ impl World {
         if stranger && !matches!(Message::decode(&frame), Ok(Message::Error(_))) {
             self.fail(format!("device {d} tells a stranger more than that it is one: {:?}", Message::decode(&frame)));
         }
-        if self.plan == Plan::Members && !stranger {
+        if self.plan == Plan::Members && !stranger && !pairing {
             self.check_leaving(d, peer, &frame);
         }
         if self.options.trace > 0 {

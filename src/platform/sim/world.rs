@@ -7,6 +7,7 @@ use super::expect::{Expect, Must};
 use super::faults::{Fault, Faults};
 use super::members::Politics;
 use super::network::Link;
+use super::pairing::Pairings;
 use super::rng::Rng;
 use super::{Options, Outcome};
 use crate::crdt::FieldValue;
@@ -34,6 +35,8 @@ pub enum Event {
     Start(usize, u32),
     Call(usize, Box<Later>),
     Found(usize, u32, PeerId),
+    PairDialled(usize, u32, PeerId),
+    Tell(usize, u32, Box<Input>),
 }
 
 /// Which fault concerns whose identity; at most one a run.
@@ -72,6 +75,7 @@ pub struct World {
     /// The device whose disk goes bad.
     pub damaged: Option<usize>,
     pub politics: Politics,
+    pub pairings: Pairings,
     pub faults: Faults,
     /// No more faults.
     pub healed: bool,
@@ -131,6 +135,7 @@ impl World {
             twins: None,
             damaged: None,
             politics,
+            pairings: Pairings::new(!seed.is_multiple_of(2)),
             faults: Faults::default(),
             healed: false,
             frames: 0,
@@ -207,12 +212,14 @@ impl World {
             Event::Found(d, run, peer) if self.is(d, run) => {
                 self.input(d, Input::PeerFound(peer, vec![address(&peer)]));
             }
+            Event::PairDialled(d, run, peer) if self.is(d, run) => self.pair_dialled(d, peer),
+            Event::Tell(d, run, input) if self.is(d, run) => self.input(d, *input),
             Event::Up(link, end) => self.up(link, end),
             Event::Frame(link, end, sent, frame) => self.frame(link, end, sent, frame),
             Event::Sent(link, end, bytes) => self.sent(link, end, bytes),
             Event::Down(link, end) => self.down(link, end),
             Event::Start(d, run) if self.devices[d].run == run => self.start(d),
-            Event::Call(d, later) if self.devices[d].engine.is_some() => {
+            Event::Call(d, later) if self.devices[d].engine.is_some() && self.user_acts(d, &later.asked) => {
                 self.call(d, later.call, later.asked);
             }
             _ => {}
@@ -233,6 +240,7 @@ impl World {
         // Nobody waits any more for what an engine asked of a full disk: its answers would be taken for later ones.
         self.devices[d].disk.writing.clear();
         self.devices[d].start(base, seed);
+        self.pairings.forget(d);
         self.say(format!("{d} starts"));
         self.input(d, Input::Tick);
         self.find_others(d);
@@ -254,6 +262,7 @@ impl World {
     pub fn crash(&mut self, d: usize) {
         self.say(format!("{d} crashes"));
         self.kill_links_of(d);
+        self.pairings.forget(d);
         let device = &mut self.devices[d];
         device.stop();
         device.disk.crash(&mut self.rng, &mut self.faults);
@@ -354,16 +363,15 @@ impl World {
                 self.say_with(|| format!("{d} dials {peer:?}"));
                 self.dial(d, peer);
             }
-            // Nobody pairs in the simulation: `crate::pairing` has a world of its own.
-            Output::PairingMode(_)
-            | Output::Pair(..)
-            | Output::ClaimNameplate
-            | Output::FindNameplate(_)
-            | Output::Members(..) => {}
+            Output::PairingMode(on) => self.devices[d].pairing_mode = on,
+            Output::Pair(peer, _) => self.pair_dial(d, peer),
+            Output::ClaimNameplate => self.claim_nameplate(d),
+            Output::FindNameplate(number) => self.find_nameplate(d, number),
+            Output::Members(..) => {}
             Output::Reply(call, reply) => self.reply(d, call, reply),
             Output::Emit(event) => {
                 self.say_with(|| format!("{d} tells {event:?}"));
-                if let SyncEvent::StorageFailed(code, text) = event {
+                if let SyncEvent::StorageFailed(code, text) = &event {
                     if !self.devices[d].disk.full {
                         self.fail(format!("device {d} says that its store failed: {code:?} {text}"));
                     }
@@ -373,6 +381,7 @@ impl World {
                         self.at(at, Event::Start(d, run));
                     }
                 }
+                self.pairing_event(d, event);
             }
             Output::WakeAt(time) => {
                 let time = time.saturating_sub(self.devices[d].mono_base).max(self.now);
@@ -434,6 +443,9 @@ impl World {
                     self.vault = Some(vault);
                     self.devices[d].joined = true;
                 }
+            }
+            (asked @ (Asked::PairOffer(_) | Asked::PairJoin(..) | Asked::PairConfirm(_)), reply) => {
+                self.pairing_reply(d, &asked, reply)
             }
             (Asked::Keep, reply) => {
                 self.devices[d].answers.insert(call, reply);

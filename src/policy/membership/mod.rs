@@ -450,6 +450,12 @@ impl Membership {
         Some(self.view_of(std::iter::once(peer), &self.scope(&past, heads, &voids)))
     }
 
+    /// The same without what is void by all operations held, as commits that name these heads are judged.
+    pub fn evaluate_one_now(&self, heads: &[Hash], peer: &PeerId) -> Option<View> {
+        let past = self.past_of(heads)?;
+        Some(self.view_of(std::iter::once(peer), &self.scope(&past, heads, &self.voids)))
+    }
+
     /// Grants of one device that satisfied rule 1, from the last to arrive.
     pub(super) fn effective_grants(&self, peer: &PeerId) -> impl Iterator<Item = &Op> {
         (self.about(peer).into_iter().flat_map(|about| about.adds.iter().rev()))
