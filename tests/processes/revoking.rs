@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::device::*;
+use crate::pairing::{confirm, has_address, new_device, offer};
 
 #[test]
 fn a_removed_device_gets_nothing_more_and_what_it_writes_reaches_nobody() {
@@ -76,6 +77,32 @@ fn the_words_make_a_device_an_admin_when_the_only_one_is_destroyed() {
     at_c.until_role(json!("admin"));
     b.ok(&["leave"]);
     at_b.until_role(Json::Null);
+}
+
+#[test]
+fn the_words_make_a_new_device_an_admin_once_it_has_the_vault_from_a_member() {
+    let a = Device::empty();
+    let words = a.beside("words");
+    a.ok(&["init", "--name", "a", "--recovery-file", words.to_str().unwrap()]);
+    let b = Device::joined(&a, "b");
+    let (note, lost) = (b.ok(&["put", "note", "title=kept"]), a.ok(&["id"]));
+    std::fs::remove_dir_all(&a.data).unwrap();
+
+    let c = new_device("c");
+    let (code, why) = c.fails(&["recover", "--recovery-file", words.to_str().unwrap()]);
+    assert_eq!(why["code"], "no_vault", "{code:?} {why}");
+    let (mut at_b, mut at_c) = (b.run(QUIC, &[]), c.run(QUIC, &[]));
+    let shown = offer(&mut at_b, has_address);
+    let found = at_c.ask(json!({"cmd": "pair_join", "code": shown["code"], "addresses": [at_b.address()]}));
+    confirm(&mut at_b, &mut at_c, &found);
+    let text = std::fs::read_to_string(&words).unwrap();
+    at_c.ask(json!({"cmd": "recover", "recovery_words": text.trim()}));
+    at_c.until_role(json!("admin"));
+    c.ok(&["remove", &lost]);
+    until_equal(&mut [&mut at_b, &mut at_c]);
+    assert_eq!(at_c.fields(&json!(note))["title"], "kept");
+    assert_eq!(at_b.members(), at_c.members());
+    assert!(!at_b.members().contains(&lost));
 }
 
 #[test]
