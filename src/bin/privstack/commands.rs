@@ -308,7 +308,8 @@ impl Session {
             let devices = answer.get("synced").and_then(Json::as_array).map_or(0, Vec::len);
             if in_sync {
                 let (sent, received) = (count("sent"), count("received"));
-                line(&format!("in sync with {devices} devices: {sent} events sent, {received} received"))?;
+                let devices = if devices == 1 { "1 device".into() } else { format!("{devices} devices") };
+                line(&format!("in sync with {devices}: {sent} events sent, {received} received"))?;
             } else {
                 note(&format!("privstack: not in sync after {timeout} s"));
                 if devices == 0 {

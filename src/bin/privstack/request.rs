@@ -335,7 +335,7 @@ fn history(engine: &dyn Engine, id: EntityId) -> Result<Json> {
 
 /// What a command says that is of no use without a vault.
 pub fn no_vault() -> Error {
-    Error::new(ErrorCode::NoVault, "this device has no vault yet; `init` makes one, `join` joins one")
+    Error::new(ErrorCode::NoVault, "this device has no vault yet; `init` makes one, `pair` or `join` joins one")
 }
 
 fn no_entity(id: EntityId) -> Error {

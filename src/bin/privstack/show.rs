@@ -67,7 +67,7 @@ pub fn status(status: &Json) -> Result<()> {
             let role = status.get("role").and_then(Json::as_str).unwrap_or("not a member");
             line(&format!("vault     {vault} ({role})"))?;
         }
-        None => line("vault     none yet; `init` makes one, `join` joins one")?,
+        None => line("vault     none yet; `init` makes one, `pair` or `join` joins one")?,
     }
     let paused = if status.get("paused").and_then(Json::as_bool) == Some(true) { ", paused" } else { "" };
     line(&format!("peers     {} online, {} syncing{paused}", number(status, "online"), number(status, "syncing")))?;
