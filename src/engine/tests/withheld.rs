@@ -144,6 +144,13 @@ fn what_is_written_again_and_cut_again_is_told_once_and_comes_back_once() {
 
 #[test]
 fn what_is_written_again_wins_against_no_more_than_it_did() {
+    written_again_beside(vec![Edit::Set(field("title"), "of b".into())]);
+    // An edit that a deletion had not seen outlives it.
+    written_again_beside(vec![Edit::Delete]);
+}
+
+/// `b` makes an edit while its role is taken, then sees a later one of `c`, and writes its own again.
+fn written_again_beside(edits: Vec<Edit>) {
     let (mut a, mut b) = pair(Tuning::default());
     let mut c = Device::new(3, Tuning::default());
     a.admit(&mut c, SyncRole::Member);
@@ -156,7 +163,7 @@ fn what_is_written_again_wins_against_no_more_than_it_did() {
         links.iter().for_each(|link| device.take(Input::LinkDown(LinkId(*link))));
     }
     change(&mut a, MemberChange::Role { peer: b.me, role: SyncRole::ReadOnly });
-    b.write("note", id(1), "of b");
+    edit(&mut b, 1, edits).unwrap();
     c.now += 1_000_000;
     c.write("note", id(1), "of c, later");
     // Only what b writes after this has seen it.
