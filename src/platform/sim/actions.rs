@@ -170,10 +170,15 @@ impl World {
         self.invite(by, other, role);
     }
 
-    pub fn invite(&mut self, by: usize, other: usize, role: SyncRole) {
+    /// Notes that one device is about to let another in, in this role.
+    pub fn note_let_in(&mut self, by: usize, other: usize, role: SyncRole) {
         self.devices[other].role = Some(role);
         let peers = (self.devices[by].peer, self.devices[other].peer);
         self.politics.signed.entry(peers.0).or_default().insert(peers.1);
+    }
+
+    pub fn invite(&mut self, by: usize, other: usize, role: SyncRole) {
+        self.note_let_in(by, other, role);
         let addresses = vec![super::device::address(&self.devices[by].peer)];
         let call = Call::Invite { peer: self.devices[other].peer, role, addresses };
         self.call(by, call, Asked::Invite(other));

@@ -65,9 +65,7 @@ impl World {
 
     /// The user of one device shows a code, to be typed on another.
     pub fn pair(&mut self, by: usize, other: usize, role: SyncRole) {
-        self.devices[other].role = Some(role);
-        let peers = (self.devices[by].peer, self.devices[other].peer);
-        self.politics.signed.entry(peers.0).or_default().insert(peers.1);
+        self.note_let_in(by, other, role);
         self.call(by, Call::PairOffer(Offer::default()), Asked::PairOffer(other));
     }
 
@@ -99,25 +97,21 @@ impl World {
         self.at(self.now + wait, Event::Call(other, Box::new(later)));
     }
 
-    /// A user does what was planned; false where the screen shows something else by now.
-    pub fn user_acts(&mut self, d: usize, asked: &Asked) -> bool {
-        match asked {
-            Asked::PairJoin(of, shown) => {
-                // What was shown before all was healed has long ended.
-                if self.healed && self.now > shown + 60_000_000 {
-                    return false;
-                }
-                self.pairings.typed.entry(d).or_default().push(*of);
-            }
+    /// A user does what was planned, unless the screen shows something else by now.
+    pub fn user_calls(&mut self, d: usize, later: Later) {
+        match later.asked {
+            // What was shown before all was healed has long ended.
+            Asked::PairJoin(_, shown) if self.healed && self.now > shown + 60_000_000 => return,
+            Asked::PairJoin(of, _) => self.pairings.typed.entry(d).or_default().push(of),
             Asked::PairConfirm(peer) => {
-                if self.pairings.found.get(&d).is_none_or(|shown| shown.peer != *peer) {
-                    return false;
+                if self.pairings.found.get(&d).is_none_or(|shown| shown.peer != peer) {
+                    return;
                 }
-                self.pairings.confirmed.insert((d, *peer));
+                self.pairings.confirmed.insert((d, peer));
             }
             _ => {}
         }
-        true
+        self.call(d, later.call, later.asked);
     }
 
     /// The answer to something about pairing.

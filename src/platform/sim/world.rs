@@ -219,9 +219,7 @@ impl World {
             Event::Sent(link, end, bytes) => self.sent(link, end, bytes),
             Event::Down(link, end) => self.down(link, end),
             Event::Start(d, run) if self.devices[d].run == run => self.start(d),
-            Event::Call(d, later) if self.devices[d].engine.is_some() && self.user_acts(d, &later.asked) => {
-                self.call(d, later.call, later.asked);
-            }
+            Event::Call(d, later) if self.devices[d].engine.is_some() => self.user_calls(d, *later),
             _ => {}
         }
     }
