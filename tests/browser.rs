@@ -7,6 +7,8 @@ mod device;
 mod keys;
 #[path = "browser/native_peer.rs"]
 mod native_peer;
+#[path = "browser/seal.rs"]
+mod seal;
 #[path = "browser/simulation.rs"]
 mod simulation;
 #[path = "browser/store.rs"]

@@ -43,6 +43,7 @@ export type News =
   | { kind: "welcome" | "saved" | "pairing" | "members" | "audited" | "paused" }
   | { kind: "entities" | "fetched"; type: string; ids: Ids }
   | { kind: "ready"; type: string }
+  | { kind: "leave"; error: unknown }
   | { kind: "text"; type: string; id: string; field: string; changes: TextChange[]; update?: Uint8Array }
   | { kind: "answer"; number: number; value: unknown; error?: unknown }
   | { kind: "failed"; type: string; ids: Ids; error: unknown }

@@ -23,6 +23,8 @@ export interface Listener {
   audited(): void;
   /** Something was written and is not saved yet. */
   wrote(): void;
+  /** The store is to be closed, and why. */
+  left(error: unknown): void;
 }
 
 /** A first sync tells of very many entities, and few apps read which: their texts are made for those that do. */
@@ -44,6 +46,9 @@ export class Engine {
   core!: Core;
   listener: Listener | undefined;
   isClosed = false;
+  /** It takes no more writes. */
+  isClosing = false;
+  #closed: Promise<void> | undefined;
   readonly #answers = new Map<number, { resolve: (value: any) => void; reject: (error: unknown) => void }>();
   readonly #events = new Set<Queue<SyncEvent>>();
   readonly #history: SyncEvent[] = [];
@@ -72,7 +77,7 @@ export class Engine {
   // ---- writing ----------------------------------------------------------------------------------------------------
 
   write(type: string, id: string, edits: readonly Edit[]): void {
-    if (this.isClosed) throw closed();
+    if (this.isClosing) throw closed();
     if (edits.length === 0) return;
     if (!this.#batch) {
       call(() => this.core.write(type, [[id, edits]]));
@@ -92,7 +97,7 @@ export class Engine {
   }
 
   batch<R>(run: () => R): R {
-    if (this.isClosed) throw closed();
+    if (this.isClosing) throw closed();
     if (this.#batch) return run(); // part of the one around it
     const batch = (this.#batch = new Map<string, Map<string, Edit[]>>());
     let result: R;
@@ -146,7 +151,13 @@ export class Engine {
   }
 
   async close(): Promise<void> {
-    if (this.isClosed) return;
+    if (this.isClosing) return this.#closed;
+    // What comes later would be saved by nobody.
+    this.isClosing = true;
+    return (this.#closed = this.#close());
+  }
+
+  async #close(): Promise<void> {
     // What was refused was told already.
     await this.saved().catch(() => {});
     this.isClosed = true;
@@ -176,6 +187,9 @@ export class Engine {
         this.listener?.stirred();
         this.listener?.membersChanged();
         this.listener?.pairingMoved();
+        break;
+      case "leave":
+        this.listener?.left(news.error);
         break;
       case "pairing":
         this.listener?.pairingMoved();

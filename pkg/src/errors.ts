@@ -59,3 +59,9 @@ export function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefine
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
 }
+
+export function checkSecure(): void {
+  if (globalThis.isSecureContext === false) {
+    throw new SyncError("insecure_context", "browsers keep keys and locks for secure pages only: serve this page over https:// or from localhost");
+  }
+}

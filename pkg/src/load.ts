@@ -7,7 +7,10 @@ import init, * as glue from "../wasm/privstack_sync.js";
 export interface Module {
   Core: { open(options: CoreOptions, told: (news: News[]) => void, network?: unknown, key?: Uint8Array): Promise<Core> };
   passphraseSalt(name: string): Promise<Uint8Array>;
+  newSalt(): Uint8Array;
   deriveKey(passphrase: string, salt: Uint8Array): Uint8Array;
+  isSealed(name: string): Promise<boolean | undefined>;
+  changePassphrase(name: string, old: Uint8Array | undefined, key: Uint8Array | undefined, salt: Uint8Array, progress: (done: number, total: number) => boolean): Promise<void>;
   /** A QR code as the text of an SVG image. */
   qrSvg(text: string, scale: number): string;
   TestNetwork: new () => TestNetwork;

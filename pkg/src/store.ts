@@ -6,7 +6,7 @@ import { CollectionOf, typed } from "./collection.js";
 import { copyOf, isCopy, takeCopy } from "./copy.js";
 import type { NotSyncedInfo, PeerInfo, StatusInfo } from "./core.js";
 import { Engine, type Listener } from "./engine.js";
-import { closed, invalid, SyncError, unsupported } from "./errors.js";
+import { checkSecure, closed, invalid, SyncError, unsupported } from "./errors.js";
 import { keep } from "./keep.js";
 import { asyncDispose, LiveCell } from "./live.js";
 import { load, type Module, type Source } from "./load.js";
@@ -293,6 +293,13 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
     });
   }
 
+  left(error: unknown): void {
+    if (this.#engine.isClosing) return;
+    this.#engine.fail(error);
+    // The app may hand over what it holds back when it hears of it.
+    setTimeout(() => void this.close().catch(() => {})); // what was not saved was told
+  }
+
   pairingMoved(): void {
     void this.#pairing.moved().catch(() => {}); // closed, or the engine is being opened again
   }
@@ -409,9 +416,7 @@ export async function openStore<S extends Schema>(options: OpenOptions<S>, wasm:
   if (!inMemory && typeof indexedDB === "undefined") {
     throw new SyncError("unsupported", "there is no IndexedDB here (as in Node); open the store with `storage: \"memory\"`");
   }
-  if (globalThis.isSecureContext === false) {
-    throw new SyncError("insecure_context", "browsers keep keys and locks for secure pages only: serve this page over https:// or from localhost");
-  }
+  checkSecure();
   const relays = new Relays(options.relays ?? []);
   if (options.relays?.length && typeof WebSocket === "undefined") {
     throw new SyncError("unsupported", "relays are reached by WebSocket, which Node has from version 22 on; open the store without `relays` here");

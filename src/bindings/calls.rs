@@ -161,6 +161,11 @@ fn notice_to_js(notice: &Notice) -> JsValue {
     object([("kind", "notice".into()), ("type", name.into()), ("peer", peer.to_string().into()), ("error", error)])
 }
 
+/// News: the store is wanted by somebody else, and why.
+pub fn leave_to_js(error: &Error) -> JsValue {
+    object([("kind", "leave".into()), ("error", to_error(error))])
+}
+
 /// News for the facade.
 pub fn update_to_js(update: &Update) -> JsValue {
     match update {

@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
-use zeroize::{Zeroize, Zeroizing};
 
 use super::calls::ask_from_js;
 use super::convert::{edits_from_js, entity_id, entity_type, ids_to_js, seen_to_js, to_error};
+use super::passphrase::seal_key;
 use super::reading::{Wanted, read_many};
 use super::tab::{Maker, News, Shared, Tab};
 use super::testing::{TestNetwork, create_test_orchestrator};
@@ -22,7 +22,7 @@ use crate::orchestrator::{
 };
 use crate::platform::entropy;
 use crate::platform::web::keys;
-use crate::platform::web::tabs::is_visible;
+use crate::platform::web::tabs::{is_visible, lock_name};
 use crate::policy::PolicyKind;
 use crate::store::SealKey;
 use crate::tabs::{Election, Replica};
@@ -78,7 +78,7 @@ impl Core {
         let tab = replica.tab();
         let (opened, done) = oneshot::channel();
         let shared = Shared::new(replica, told, news, opened);
-        let name = (!options.memory).then(|| format!("privstack-sync {}", options.name));
+        let name = (!options.memory).then(|| lock_name(&options.name));
         let election = Election::new(tab, options.single, is_visible());
         let make = maker(&options, seal, network);
         spawn_local(Tab::new(shared.clone(), election, name, make, options.relays).run(heard));
@@ -232,24 +232,6 @@ impl Core {
         }
         thrown(closed_now.await.unwrap_or(Ok(())))
     }
-}
-
-/// The salt for a store's passphrase.
-#[wasm_bindgen(js_name = passphraseSalt)]
-pub async fn passphrase_salt(name: String) -> Thrown<Vec<u8>> {
-    thrown(keys::salt(&name).await)
-}
-
-/// The key of a passphrase: takes seconds, so a worker does it.
-#[wasm_bindgen(js_name = deriveKey)]
-pub fn derive_key(passphrase: &str, salt: &[u8]) -> Thrown<Vec<u8>> {
-    thrown(keys::derive(passphrase, salt).map(|key| key.to_vec()))
-}
-
-fn seal_key(mut bytes: Vec<u8>) -> Result<SealKey> {
-    let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| Error::invalid("a key has 32 bytes"))?;
-    bytes.zeroize();
-    Ok(SealKey::new(Zeroizing::new(key)))
 }
 
 impl Core {

@@ -7,6 +7,7 @@ mod backup;
 mod calls;
 mod convert;
 mod core;
+mod passphrase;
 mod qr;
 mod reading;
 mod tab;

@@ -11,9 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
 
-use super::calls::update_to_js;
+use super::calls::{leave_to_js, update_to_js};
 use crate::error::{Error, ErrorCode, Result};
 use crate::orchestrator::{OrchestratorHandle, TAB_CAPACITY, serve_tabs};
+use crate::platform::web::seal;
 use crate::platform::web::tabs::{Channel, Lock, LockMode, LockNews, Visibility};
 use crate::platform::web::time::{Clock, sleep};
 use crate::tabs::{Election, ElectionInput, ElectionOutput, HANDOVER_US, Notice, Replica, ToLeader, ToTab, Wish};
@@ -26,6 +27,8 @@ const TICK: Duration = Duration::from_millis(250);
 const TO_LEADER: u8 = 0;
 const TO_TAB: u8 = 1;
 const WISH: u8 = 2;
+/// All tabs are to close the store; nothing follows.
+pub const LEAVE: u8 = 3;
 
 /// What a tab's task hears.
 pub enum News {
@@ -94,14 +97,17 @@ impl Shared {
             if updates.is_empty() {
                 break;
             }
-            let news: Array = updates.iter().map(update_to_js).collect();
-            if let Err(error) = self.told.call1(&JsValue::UNDEFINED, &news) {
-                // The app's own code, called by the facade, which catches; this is a fault of the facade.
-                wasm_bindgen::throw_val(error);
-            }
+            self.tell(&updates.iter().map(update_to_js).collect());
         }
         if self.replica.borrow().waits_since().is_some() && !self.news.is_closed() && !self.ticking.replace(true) {
             spawn_local(self.clone().tick());
+        }
+    }
+
+    fn tell(&self, news: &Array) {
+        if let Err(error) = self.told.call1(&JsValue::UNDEFINED, news) {
+            // The app's own code, called by the facade, which catches; this is a fault of the facade.
+            wasm_bindgen::throw_val(error);
         }
     }
 
@@ -289,8 +295,22 @@ impl Tab {
                 Some(ElectionInput::LeaderHeard)
             }
             WISH => Wish::decode(bytes).ok().map(ElectionInput::Heard),
+            LEAVE => {
+                self.leave();
+                None
+            }
             _ => None,
         }
+    }
+
+    /// Somebody wants the store for itself: the page closes it, once all is saved.
+    fn leave(&mut self) {
+        let error = seal::is_changing();
+        if self.shared.answer_opened(Err(error.clone())) {
+            self.failed = true;
+            return;
+        }
+        self.shared.tell(&Array::of1(&leave_to_js(&error)));
     }
 
     fn elect(&mut self, input: ElectionInput) {

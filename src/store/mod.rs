@@ -5,10 +5,12 @@
 //! operations are the truth, pages are a cache** (ARCHITECTURE.md, invariants).
 
 pub mod conformance;
+mod copy;
 mod memory;
 pub(crate) mod row;
 mod sealed;
 
+pub(crate) use copy::copy_rows;
 pub use memory::MemoryStore;
 pub use sealed::{SealKey, Sealed};
 

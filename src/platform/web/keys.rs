@@ -12,7 +12,8 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{Crypto, SubtleCrypto};
 use zeroize::Zeroizing;
 
-use super::store::{add_own, own};
+use super::seal::{self, CHANGE};
+use super::store::{add_own, exists, own, own_all};
 use crate::error::{Error, ErrorCode, Result};
 use crate::platform::entropy;
 use crate::platform::passphrase::{self, Cost, SALT_BYTES};
@@ -20,13 +21,13 @@ use crate::store::SealKey;
 use crate::types::Keypair;
 
 /// The record in the database: `{ format, wrap, nonce, sealed }`.
-const RECORD: &str = "device";
+pub(super) const DEVICE: &str = "device";
 /// The seed alone is wrapped.
 const PLAIN: f64 = 1.0;
 /// It was sealed before.
 const SEALED: f64 = 2.0;
 /// The record of the passphrase: `{ format, salt }`.
-const SALT: &str = "salt";
+pub(super) const SALT: &str = "salt";
 /// The format of that: Argon2id at the usual cost.
 const ARGON2: f64 = 1.0;
 const NONCE_BYTES: usize = 12;
@@ -64,54 +65,93 @@ pub async fn load_or_create(name: &Path, seal: Option<&SealKey>) -> Result<Keypa
         return Ok(Keypair::from_seed(&*entropy::bytes()?));
     }
     let subtle = subtle()?;
-    if let Some(keypair) = load(&subtle, &name, seal).await? {
-        return Ok(keypair);
+    if let Some(device) = own(&name, DEVICE).await? {
+        return Ok(Keypair::from_seed(&*seed_of(&subtle, &name, &device, seal).await?));
     }
     let seed = entropy::bytes()?;
-    let mut plain = Zeroizing::new(seed.to_vec());
-    if let Some(key) = seal {
-        let random = entropy::bytes()?;
-        plain = Zeroizing::new(key.seal(*random.first_chunk().unwrap_or(&[0; 24]), PURPOSE, &plain)?);
-    }
-    let format = if seal.is_some() { SEALED } else { PLAIN };
-    let record = wrap(&subtle, format, &plain)
-        .await
-        .map_err(|error| Error::storage(format!("the browser could not wrap the device key: {}", text_of(&error))))?;
-    add_own(&name, RECORD, record).await?;
+    add_own(&name, DEVICE, record(&subtle, &seed, seal).await?).await?;
     Ok(Keypair::from_seed(&seed))
 }
 
 /// Fails with `locked` where the database of that name was made with another passphrase, with one, or without one.
 pub async fn check(name: &str, seal: Option<&SealKey>) -> Result<()> {
-    load(&subtle()?, name, seal).await.map(drop)
+    let [_, device] = settled(name, [CHANGE, DEVICE]).await?;
+    match device {
+        Some(device) => seed_of(&subtle()?, name, &device, seal).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Whether a passphrase seals the store of that name; `None` where no device is in it.
+pub async fn is_sealed(name: &str) -> Result<Option<bool>> {
+    if !exists(name).await? && !seal::is_left(name).await? {
+        return Ok(None);
+    }
+    let [_, device] = settled(name, [CHANGE, DEVICE]).await?;
+    Ok(device.map(|device| field(&device, "format").as_f64() == Some(SEALED)))
 }
 
 /// The salt for the passphrase of the database of that name; made where nothing is there yet.
 pub async fn salt(name: &str) -> Result<Vec<u8>> {
-    let field = |record: &JsValue, name: &str| Reflect::get(record, &name.into()).unwrap_or_default();
-    if let Some(record) = own(name, SALT).await? {
-        let salt = field(&record, "salt").dyn_into::<Uint8Array>().map(|salt| salt.to_vec()).unwrap_or_default();
-        if field(&record, "format").as_f64() != Some(ARGON2) || salt.len() != SALT_BYTES {
-            return Err(damaged(name));
-        }
-        return Ok(salt);
+    let [_, device, salt] = settled(name, [CHANGE, DEVICE, SALT]).await?;
+    if let Some(record) = salt {
+        return salt_of(name, &record);
     }
-    if own(name, RECORD).await?.is_some() {
-        return Err(locked(name, "was made without a passphrase; open it without one, or export it into a new one"));
+    if device.is_some() {
+        return Err(locked(name, "has no passphrase; open it without one, or set one by `changePassphrase`"));
     }
-    let salt = entropy::bytes()?.get(..SALT_BYTES).unwrap_or_default().to_vec();
-    let record = Object::new();
-    let made =
-        set(&record, "format", &ARGON2.into()).and_then(|()| set(&record, "salt", &Uint8Array::from(salt.as_slice())));
-    made.map_err(|error| Error::storage(text_of(&error)))?;
-    match add_own(name, SALT, record.into()).await {
+    let salt = new_salt()?;
+    match add_own(name, SALT, salt_record(&salt)?).await {
         Ok(()) => Ok(salt),
         // Another tab was quicker.
         Err(error) => match own(name, SALT).await? {
-            Some(record) => Ok(field(&record, "salt").unchecked_into::<Uint8Array>().to_vec()),
+            Some(record) => salt_of(name, &record),
             None => Err(error),
         },
     }
+}
+
+/// Records of a store in which no change of the passphrase is under way; the first two say so.
+async fn settled<const N: usize>(name: &str, keys: [&str; N]) -> Result<[Option<JsValue>; N]> {
+    let found = own_all(name, keys).await?;
+    if seal::is_settled(&found[0], &found[1]) {
+        return Ok(found);
+    }
+    seal::settled(name).await?;
+    own_all(name, keys).await
+}
+
+/// A new salt.
+pub fn new_salt() -> Result<Vec<u8>> {
+    Ok(entropy::bytes()?.get(..SALT_BYTES).unwrap_or_default().to_vec())
+}
+
+/// The record of a salt.
+pub(super) fn salt_record(salt: &[u8]) -> Result<JsValue> {
+    let record = Object::new();
+    let made = set(&record, "format", &ARGON2.into()).and_then(|()| set(&record, "salt", &Uint8Array::from(salt)));
+    made.map_err(|error| Error::storage(text_of(&error)))?;
+    Ok(record.into())
+}
+
+fn salt_of(name: &str, record: &JsValue) -> Result<Vec<u8>> {
+    let salt = field(record, "salt").dyn_into::<Uint8Array>().map(|salt| salt.to_vec()).unwrap_or_default();
+    if field(record, "format").as_f64() != Some(ARGON2) || salt.len() != SALT_BYTES {
+        return Err(damaged(name));
+    }
+    Ok(salt)
+}
+
+fn field(record: &JsValue, name: &str) -> JsValue {
+    Reflect::get(record, &name.into()).unwrap_or_default()
+}
+
+/// The record of the device in the database of that name, as another key seals it; nothing where no device is in it.
+pub(super) async fn resealed(name: &str, old: Option<&SealKey>, new: Option<&SealKey>) -> Result<Option<JsValue>> {
+    let subtle = subtle()?;
+    let Some(device) = own(name, DEVICE).await? else { return Ok(None) };
+    let seed = seed_of(&subtle, name, &device, old).await?;
+    record(&subtle, &seed, new).await.map(Some)
 }
 
 /// The key of a passphrase, by Argon2id: a second or more of work and 64 MiB, on purpose.
@@ -136,20 +176,36 @@ fn locked(name: &str, what: &str) -> Error {
     Error::new(ErrorCode::Locked, format!("the store `{name}` {what}"))
 }
 
-/// The key that is there, if one is.
-async fn load(subtle: &SubtleCrypto, name: &str, seal: Option<&SealKey>) -> Result<Option<Keypair>> {
-    let Some(record) = own(name, RECORD).await? else { return Ok(None) };
-    let (format, plain) = unwrap(subtle, &record).await.ok_or_else(|| damaged(name))?;
+/// The seed in a record.
+async fn seed_of(
+    subtle: &SubtleCrypto,
+    name: &str,
+    record: &JsValue,
+    seal: Option<&SealKey>,
+) -> Result<Zeroizing<[u8; 32]>> {
+    let (format, plain) = unwrap(subtle, record).await.ok_or_else(|| damaged(name))?;
     let seed = match (format == SEALED, seal) {
         (false, None) => plain,
         (true, Some(key)) => {
             key.unseal(PURPOSE, &plain).ok_or_else(|| locked(name, "has another passphrase than this one"))?
         }
         (true, None) => return Err(locked(name, "is sealed; open it with its passphrase")),
-        (false, Some(_)) => return Err(locked(name, "was made without a passphrase; open it without one")),
+        (false, Some(_)) => return Err(locked(name, "has no passphrase; open it without one")),
     };
-    let seed = <&[u8; 32]>::try_from(seed.as_slice()).map_err(|_| damaged(name))?;
-    Ok(Some(Keypair::from_seed(seed)))
+    <[u8; 32]>::try_from(seed.as_slice()).map(Zeroizing::new).map_err(|_| damaged(name))
+}
+
+/// The record of a seed.
+async fn record(subtle: &SubtleCrypto, seed: &[u8; 32], seal: Option<&SealKey>) -> Result<JsValue> {
+    let mut plain = Zeroizing::new(seed.to_vec());
+    if let Some(key) = seal {
+        let random = entropy::bytes()?;
+        plain = Zeroizing::new(key.seal(*random.first_chunk().unwrap_or(&[0; 24]), PURPOSE, &plain)?);
+    }
+    let format = if seal.is_some() { SEALED } else { PLAIN };
+    wrap(subtle, format, &plain)
+        .await
+        .map_err(|error| Error::storage(format!("the browser could not wrap the device key: {}", text_of(&error))))
 }
 
 async fn wrap(subtle: &SubtleCrypto, format: f64, plain: &[u8]) -> std::result::Result<JsValue, JsValue> {

@@ -7,6 +7,7 @@ pub mod keys;
 #[cfg(feature = "p2p")]
 pub mod p2p;
 pub mod quota;
+pub mod seal;
 pub mod store;
 pub mod tabs;
 pub mod thread;

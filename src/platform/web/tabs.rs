@@ -14,6 +14,11 @@ extern "C" {
     fn request_lock(name: &str, options: &JsValue, callback: &JsValue) -> Result<Promise, JsValue>;
 }
 
+/// The name of the lock, and of the channel, that the tabs of a store share.
+pub fn lock_name(store: &str) -> String {
+    format!("privstack-sync {store}")
+}
+
 /// How a lock is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LockMode {

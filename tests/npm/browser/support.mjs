@@ -46,11 +46,21 @@ function where(...names) {
   throw new Error(`${names.join(" or ")} is not installed; a test that cannot run is a failed one`);
 }
 
-/** The browsers in which every test runs. */
-export const BROWSERS = {
-  chromium: options => chromium.launch({ executablePath: where("chromium", "google-chrome"), args: ["--no-sandbox", "--disable-dev-shm-usage"], ...options }),
-  firefox: options => firefox.launch({ executablePath: where("firefox-esr", "firefox"), channel: "moz-firefox", ...options }),
+/** How the browsers are started in which every test runs. */
+const START = {
+  chromium: () => [chromium, { executablePath: where("chromium", "google-chrome"), args: ["--no-sandbox", "--disable-dev-shm-usage"] }],
+  firefox: () => [firefox, { executablePath: where("firefox-esr", "firefox"), channel: "moz-firefox" }],
 };
+const each = start => Object.fromEntries(Object.entries(START).map(([name, made]) => [name, start(made)]));
+export const BROWSERS = each(made => options => {
+  const [kind, usual] = made();
+  return kind.launch({ ...usual, ...options });
+});
+/** The same, each with one context whose profile lies in a folder. */
+export const PROFILES = each(made => folder => {
+  const [kind, usual] = made();
+  return kind.launchPersistentContext(folder, usual);
+});
 
 /** The browsers of this file's tests, each started once for its options. */
 const started = new Map();

@@ -130,7 +130,8 @@ for (const name of Object.keys(BROWSERS)) {
       await page.evaluate(async () => (await import("/dom.js")).problem(new Error("something")));
       await page.locator("#editor #problem", { hasText: "something" }).waitFor();
       await board.closeEditor();
-      assert.equal(await page.locator("#problem").isVisible(), true, "it stays when the dialog goes");
+      // It stays when the dialog goes.
+      await page.locator("#problem").waitFor();
       await page.locator("#problem").getByRole("button", { name: "Dismiss" }).click();
       assert.equal(await page.locator("#problem").isVisible(), false);
       quiet(board);

@@ -4,14 +4,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use futures::future::{AbortHandle, Abortable, Either, select};
+use indexed_db_futures::KeyRange;
 use indexed_db_futures::database::Database;
+use indexed_db_futures::error::Error as IdbError;
 use indexed_db_futures::internals::SystemRepr;
+use indexed_db_futures::object_store::ObjectStore;
 use indexed_db_futures::prelude::*;
 use indexed_db_futures::transaction::{TransactionDurability, TransactionMode, TransactionOptions};
-use js_sys::Uint8Array;
+use js_sys::{Array, Promise, Reflect, Uint8Array};
 use tokio::sync::watch;
-use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::spawn_local;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use super::fault::Fault;
 use crate::error::Result;
@@ -25,11 +28,18 @@ const VERSION: u32 = 2;
 /// The object store of what belongs to this device and not to the vault.
 pub(super) const OWN: &str = "own";
 /// In it: how often the database was opened. Only who opened it last may write.
-pub(super) const WRITER: &str = "writer";
+pub(in crate::platform::web) const WRITER: &str = "writer";
 /// In it: 16 random bytes, made with the database.
-const MARK: &str = "mark";
-/// How long an opening may wait for another tab.
+pub(in crate::platform::web) const MARK: &str = "mark";
+/// How long an opening or a deletion may wait for another tab.
 const OPEN_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+#[wasm_bindgen]
+extern "C" {
+    // web-sys lacks it.
+    #[wasm_bindgen(js_namespace = indexedDB, js_name = databases, catch)]
+    fn databases() -> std::result::Result<Promise, JsValue>;
+}
 
 /// The object store of a table.
 pub(super) fn name_of(table: Table) -> &'static str {
@@ -83,13 +93,19 @@ impl IndexedDb {
     }
 
     async fn open_it(name: &str) -> std::result::Result<Self, Fault> {
-        let db = connect(name).await?;
-        let (writer, mark) = take_over(&db).await?;
+        let opened = Self::open_copy(name).await?;
         // A new database in the place of one that was open in this page's life is no empty vault: that one was deleted.
+        let mark = opened.mark();
         if KNOWN.with_borrow_mut(|known| *known.entry(name.to_owned()).or_insert(mark) != mark) {
-            db.close();
             return Err(Fault::Deleted);
         }
+        Ok(opened)
+    }
+
+    /// Opens one that is a copy, or becomes one, and whose mark so is not its own yet.
+    pub(super) async fn open_copy(name: &str) -> std::result::Result<Self, Fault> {
+        let db = connect(name).await?;
+        let (writer, mark) = take_over(&db).await?;
         let (watch, registration) = AbortHandle::new_pair();
         let inner = Inner {
             name: name.to_owned(),
@@ -186,11 +202,23 @@ async fn connect(name: &str) -> std::result::Result<Database, Fault> {
 }
 
 /// A record of the device's own.
-pub(crate) async fn own(name: &str, key: &str) -> Result<Option<JsValue>> {
+pub(in crate::platform::web) async fn own(name: &str, key: &str) -> Result<Option<JsValue>> {
+    own_all(name, [key]).await.map(|[found]| found)
+}
+
+/// Such records, in the order asked for.
+pub(in crate::platform::web) async fn own_all<const N: usize>(
+    name: &str,
+    keys: [&str; N],
+) -> Result<[Option<JsValue>; N]> {
     let read = async || -> std::result::Result<_, Fault> {
         let db = connect(name).await?;
         let transaction = db.transaction(OWN).build()?;
-        let found = transaction.object_store(OWN)?.get::<JsValue, _, _>(key).primitive()?.await?;
+        let own = transaction.object_store(OWN)?;
+        let mut found = [const { None }; N];
+        for (found, key) in found.iter_mut().zip(keys) {
+            *found = own.get::<JsValue, _, _>(key).primitive()?.await?;
+        }
         drop(transaction);
         db.close();
         Ok(found)
@@ -199,17 +227,42 @@ pub(crate) async fn own(name: &str, key: &str) -> Result<Option<JsValue>> {
 }
 
 /// Adds such a record, strictly; fails where there is one.
-pub(crate) async fn add_own(name: &str, key: &str, value: JsValue) -> Result<()> {
-    let add = async || -> std::result::Result<_, Fault> {
+pub(in crate::platform::web) async fn add_own(name: &str, key: &str, value: JsValue) -> Result<()> {
+    change_own(name, |own| {
+        drop(own.add(value).with_key(key).primitive()?);
+        Ok(())
+    })
+    .await
+}
+
+/// Puts such records, or deletes those without a value; strictly, all or none.
+pub(in crate::platform::web) async fn put_own(name: &str, records: Vec<(&str, Option<JsValue>)>) -> Result<()> {
+    change_own(name, |own| {
+        for (key, value) in records {
+            match value {
+                Some(value) => drop(own.put(value).with_key(key).primitive()?),
+                None => drop(own.delete::<JsValue, _>(KeyRange::Only(JsValue::from_str(key))).primitive()?),
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn change_own(
+    name: &str,
+    change: impl FnOnce(&ObjectStore<'_>) -> std::result::Result<(), Fault>,
+) -> Result<()> {
+    let run = async || -> std::result::Result<_, Fault> {
         let db = connect(name).await?;
         let transaction = strict(&db)?;
-        drop(transaction.object_store(OWN)?.add(value).with_key(key).primitive()?);
+        change(&transaction.object_store(OWN)?)?;
         let ended = transaction.as_sys().clone();
         transaction.commit().await.map_err(|error| Fault::of_transaction(&ended, error))?;
         db.close();
         Ok(())
     };
-    add().await.map_err(|fault| fault.named(name))
+    run().await.map_err(|fault| fault.named(name))
 }
 
 fn strict(db: &Database) -> std::result::Result<indexed_db_futures::transaction::Transaction<'_>, Fault> {
@@ -239,8 +292,24 @@ async fn take_over(db: &Database) -> std::result::Result<(f64, [u8; 16]), Fault>
     Ok((writer, mark))
 }
 
-/// Deletes a database with all that is in it; whoever has it open is told that it was deleted.
+/// Whether there is a database of that name.
+pub(in crate::platform::web) async fn exists(name: &str) -> Result<bool> {
+    let list = async || -> std::result::Result<_, Fault> {
+        Ok(Array::from(&JsFuture::from(databases().map_err(IdbError::from)?).await.map_err(IdbError::from)?))
+    };
+    let all = list().await.map_err(|fault| fault.named(name))?;
+    Ok(all.iter().any(|one| Reflect::get(&one, &"name".into()).is_ok_and(|found| found == name)))
+}
+
+/// Deletes a database with all that is in it; whoever has it open is told that it was deleted. `locked` where somebody
+/// does not let go of it.
 pub async fn delete(name: &str) -> Result<()> {
-    let delete = async || -> std::result::Result<_, Fault> { Ok(Database::delete_by_name(name)?.await?) };
+    let delete = async || -> std::result::Result<_, Fault> {
+        let deleted = Box::pin(Database::delete_by_name(name)?.into_future());
+        match select(deleted, Box::pin(sleep(OPEN_LIMIT))).await {
+            Either::Left((deleted, _)) => Ok(deleted?),
+            Either::Right(_) => Err(Fault::Blocked),
+        }
+    };
     delete().await.map_err(|fault| fault.named(name))
 }

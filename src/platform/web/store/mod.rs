@@ -21,10 +21,10 @@ use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 
 pub use self::database::delete;
-use self::database::{IndexedDb, OWN, WRITER, name_of};
-pub(super) use self::database::{add_own, own};
+use self::database::{IndexedDb, OWN, name_of};
+pub(super) use self::database::{MARK, WRITER, add_own, exists, own, own_all, put_own};
 use self::fault::Fault;
-use super::quota;
+use super::{quota, seal};
 use crate::error::{Error, ErrorCode, Result};
 use crate::platform::entropy;
 use crate::store::{
@@ -52,15 +52,17 @@ pub enum DeviceStore {
     Memory(MemoryStore, [u8; 16]),
 }
 
-/// Opens the store of a device, as [`IndexedDbStore::open`]; in memory nothing is sealed.
-pub async fn open(name: &Path, seal: Option<&SealKey>) -> Result<DeviceStore> {
+/// Opens the store of a device, as [`IndexedDbStore::open`]; in memory nothing is sealed. Only for whoever holds the
+/// store's lock: it ends what a crash amid a change of the passphrase has left.
+pub async fn open(name: &Path, key: Option<&SealKey>) -> Result<DeviceStore> {
     let name = name.to_string_lossy();
     if name.is_empty() {
         let random = entropy::bytes()?;
         return Ok(DeviceStore::Memory(MemoryStore::default(), *random.first_chunk().unwrap_or(&[0; 16])));
     }
+    seal::settle(&name).await?;
     let store = IndexedDbStore::open(&name).await?;
-    Ok(match seal {
+    Ok(match key {
         Some(key) => DeviceStore::Sealed(Sealed::new(store, key, &entropy::bytes()?)),
         None => DeviceStore::Database(store),
     })
@@ -126,6 +128,25 @@ impl IndexedDbStore {
     /// up the opening, `quota` and `storage` for the rest.
     pub async fn open(name: &str) -> Result<Self> {
         IndexedDb::open(name).await.map(|db| Self { db })
+    }
+
+    /// Opens one that becomes a copy of another, or is one.
+    pub(super) async fn open_copy(name: &str) -> Result<Self> {
+        IndexedDb::open_copy(name).await.map(|db| Self { db }).map_err(|fault| fault.named(name))
+    }
+
+    /// How many rows it has.
+    pub(super) async fn rows_count(&self) -> Result<u64> {
+        let count = async || -> std::result::Result<_, Fault> {
+            let db = self.db.get()?;
+            let transaction = db.transaction(Table::ALL.map(name_of)).build()?;
+            let mut count = 0;
+            for table in Table::ALL {
+                count += u64::from(transaction.object_store(name_of(table))?.count().primitive()?.await?);
+            }
+            Ok(count)
+        };
+        count().await.map_err(|fault| fault.of(&self.db))
     }
 
     /// The mark of this instance of the store; made with it, since a browser shows nothing that a copied profile lacks.
