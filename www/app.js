@@ -6,15 +6,18 @@ import { $, attempt, calmly, problem } from "./dom.js";
 import { showBoard } from "./board.js";
 import { showDevices } from "./devices.js";
 import { inviteDialog } from "./invite.js";
+import { isChangingHere, left, openNotes, passphraseDialog } from "./passphrase.js";
 import { pairingDialog, takeLink } from "./pairing.js";
 import { showTimeline } from "./timeline.js";
 import { showLeftOut } from "./quarantine.js";
 import { flush } from "./typing.js";
 import { onRights, watchRights } from "./rights.js";
-import { forgetKept, keepRefused, keepUnsaved, REFUSALS, restoreUnsaved } from "./unsaved.js";
+import { forgetKept, isKeptHere, keepHere, keepRefused, keepUnsaved, REFUSALS, restoreUnsaved } from "./unsaved.js";
 import { showWelcome } from "./welcome.js";
 import { syncWords, storageWords } from "./words.js";
 
+/** The store's name. */
+const NAME = "notes-board";
 /** How often the state is said anew: what passes in a moment is not worth reading. */
 const STATE_MS = 250;
 /** So long after its start a page may still be on its way to other devices. */
@@ -66,19 +69,27 @@ function showStatus(store) {
   });
 }
 
-/** Tells what goes wrong with the store itself: no room on the disk, a deleted database. */
+/** Tells what goes wrong with the store itself: no room on the disk, a deleted database. Where another tab wants the notes
+ *  for itself, they are closed here. */
 async function showFailures(store) {
+  let last;
   for await (const event of store.events({ history: 16 })) {
     if (event.type !== "syncError" || event.peer !== store.device.id) continue;
     if (REFUSALS.includes(event.error.code)) keepRefused(store);
-    problem(event.error);
+    last = event.error;
+    if (last.code === "locked") flush();
+    if (!isChangingHere()) problem(last);
   }
+  if (last?.code === "locked") left();
 }
 
 /** A page that goes out of sight may never come back. */
 function keepWhatIsTyped(store, pairing) {
   const keep = () => keepUnsaved(store);
-  window.addEventListener("beforeunload", keep);
+  window.addEventListener("beforeunload", (event) => {
+    keep();
+    if (isKeptHere(store)) event.preventDefault();
+  });
   document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") keep(); });
   store.status.subscribe(({ unsaved }) => { if (unsaved === 0) forgetKept(); });
   window.addEventListener("pagehide", () => {
@@ -145,7 +156,9 @@ async function start() {
   const link = takeLink();
   const isAlone = new URLSearchParams(location.search).has("alone");
   const { relays, invite } = await settings();
-  const store = await open({ name: "notes-board", schema: app, deviceName: deviceName(), relays });
+  const [store, isSealed] = await openNotes(NAME, (more) => open({ name: NAME, schema: app, deviceName: deviceName(), relays, ...more }));
+  // What lies beside the store is sealed by nobody.
+  if (isSealed) keepHere();
   watchRights(store);
   showStatus(store);
   void showFailures(store);
@@ -154,6 +167,7 @@ async function start() {
   inviteDialog(store);
   const pairing = pairingDialog(store, { hasRelay: relays.length > 0 });
   showTimeline(store);
+  passphraseDialog(store, NAME, isSealed);
   for (const id of ["offline", "type-code", "connect", "save-copy", "take-copy"]) $(id).disabled = false;
   $("save-copy").onclick = () => attempt(() => saveCopy(store));
   $("take-copy").onclick = () => $("copy-file").click();

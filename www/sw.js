@@ -1,9 +1,9 @@
 // Keeps the page for use without a network: newest from the network, else what was kept.
 
-const KEPT = "notes-board-4";
+const KEPT = "notes-board-5";
 const FILES = [
   "./", "index.html", "style.css", "app.js", "model.js", "dom.js", "words.js", "board.js", "editor.js", "typing.js", "rights.js", "quarantine.js", "merge.js", "unsaved.js",
-  "devices.js", "pairing.js", "invite.js", "welcome.js", "timeline.js", "history.js", "icon.svg", "manifest.webmanifest", "settings.json",
+  "devices.js", "pairing.js", "invite.js", "welcome.js", "passphrase.js", "timeline.js", "history.js", "icon.svg", "manifest.webmanifest", "settings.json",
 ];
 
 self.addEventListener("install", (event) => {

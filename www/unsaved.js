@@ -1,4 +1,5 @@
-// A page that is closed has no time to save: what was typed a moment before lies in localStorage until the next visit.
+// A page that is closed has no time to save: what was typed a moment before lies in localStorage until the next visit; where
+// a passphrase seals the notes, on this page only, and the browser asks before it closes that.
 
 import { difference, merged } from "./merge.js";
 import { $, toast } from "./dom.js";
@@ -6,6 +7,9 @@ import { mayWrite } from "./rights.js";
 import { flush, isWaiting, write } from "./typing.js";
 
 const PREFIX = "notes-board unsaved ";
+
+/** What is kept on this page only. */
+let here;
 
 /** The note that was edited last: `{ id, text, sides(), title(), titles }`. `sides` are the text as it was last handed over
  *  and as it stands in its field, `titles` all that the note had meanwhile. While something is typed that is not saved,
@@ -19,6 +23,23 @@ let leftOut = new Set();
 export const REFUSALS = ["policy_denied", "not_trusted"];
 /** How long a page that has just been opened waits to hear what this device may do. */
 const ROLE_MS = 2_000;
+
+/** Keeps nothing in the browser from now on. */
+export function keepHere() {
+  here = new Map();
+}
+
+/** Whether this page alone has something that is not saved. */
+export function isKeptHere(store) {
+  return here !== undefined && (here.size > 0 || isWaiting() || store.status.current.unsaved > 0);
+}
+
+const put = (key, record) => here ? here.set(key, JSON.stringify(record)) : localStorage.setItem(key, JSON.stringify(record));
+const get = (key) => JSON.parse(here?.get(key) ?? localStorage.getItem(key));
+const remove = (key) => {
+  here?.delete(key);
+  localStorage.removeItem(key);
+};
 
 export function editing(note) {
   edited = note;
@@ -64,7 +85,7 @@ function keep(note) {
     if (mine !== base || typedTitle !== titles[0]) {
       const record = { id, title: typedTitle, titles, base, mine, isRefused: true };
       try {
-        localStorage.setItem(`${PREFIX}${id} ${performance.timeOrigin} refused`, JSON.stringify(record));
+        put(`${PREFIX}${id} ${performance.timeOrigin} refused`, record);
       } catch {
         toast("What you typed last is not saved, and this browser has no room to keep it.");
       }
@@ -83,25 +104,27 @@ export function setLeftOut(ids) {
 /** Says whether something is kept that the notes do not have. */
 function showKept() {
   const refused = mayWrite() && leftOut.size === 0 ? [] : keys().filter((key) => key.endsWith(" refused"));
+  const where = here ? "on this page, so do not close it," : "in this browser";
+  for (const node of document.querySelectorAll(".kept-where")) node.textContent = where;
   $("kept").hidden = refused.length === 0 || mayWrite();
   $("note-kept").hidden = !leftOut.has(edited?.id) && !refused.some((key) => key.includes(edited?.id));
 }
 
-const keys = () => Object.keys(localStorage).filter((name) => name.startsWith(PREFIX) && name !== kept).sort();
+const keys = () => [...Object.keys(localStorage), ...(here?.keys() ?? [])].filter((name) => name.startsWith(PREFIX) && name !== kept).sort();
 
 /** Keeps what was typed and is not saved; at once, as the page may be about to go. */
 export function keepUnsaved(store) {
   if (!edited || (!isWaiting() && store.status.current.unsaved === 0)) return;
   const { id, text, sides, title, titles } = edited;
   kept = `${PREFIX}${id} ${performance.timeOrigin}`;
-  const put = (what) => localStorage.setItem(kept, JSON.stringify({ id, title: title(), titles, ...what }));
+  const record = (what) => put(kept, { id, title: title(), titles, ...what });
   try {
     // Firefox ends code that is running when one goes elsewhere, at any moment. So the letters themselves come first.
     const [base, mine] = sides();
-    put({ base, mine });
+    record({ base, mine });
     flush();
     // Better is the text's update: to take that in twice changes nothing, whatever of it was saved after all.
-    put({ update: btoa(Array.from(text.yjs.encode(), (byte) => String.fromCharCode(byte)).join("")) });
+    record({ update: btoa(Array.from(text.yjs.encode(), (byte) => String.fromCharCode(byte)).join("")) });
   } catch {
     flush(); // no room, or the browser allows nothing: most of it is being saved all the same
   }
@@ -110,7 +133,7 @@ export function keepUnsaved(store) {
 /** All is saved: nothing has to be kept. */
 export function forgetKept() {
   if (!kept || isWaiting()) return;
-  localStorage.removeItem(kept);
+  remove(kept);
   kept = undefined;
 }
 
@@ -121,7 +144,7 @@ export async function restoreUnsaved(store) {
   if (!mayWrite()) return;
   const notes = store.collection("note");
   for (const key of keys()) {
-    const { id, update, base, mine, title, titles, isRefused } = JSON.parse(localStorage.getItem(key));
+    const { id, update, base, mine, title, titles, isRefused } = get(key);
     if (isRefused && leftOut.has(id)) continue;
     let note = await notes.get(id);
     if (!note && isRefused) { // made by this device, and refused with what was typed into it; or deleted meanwhile
@@ -135,7 +158,7 @@ export async function restoreUnsaved(store) {
       if (note.title !== title && titles.includes(note.title)) notes.update(id, { title });
       await store.settled();
     }
-    localStorage.removeItem(key);
+    remove(key);
     if (isRefused) toast(`What you typed while this device could not write is in “${title || "Untitled"}” now.`);
   }
   if (edited?.isRefused) edited.isRefused = edited.mine = edited.typedTitle = undefined;
