@@ -88,7 +88,10 @@ async fn a_passphrase_is_set_changed_and_removed_and_all_stays() {
         Ok(())
     };
     change(name, None, Some(&new("one")), &mut progress).await.unwrap();
-    assert!(steps.len() > 8 && steps.is_sorted() && steps.last().is_some_and(|(done, total)| done == total), "{steps:?}");
+    assert!(
+        steps.len() > 8 && steps.is_sorted() && steps.last().is_some_and(|(done, total)| done == total),
+        "{steps:?}"
+    );
     assert_eq!(shown(name, Some("one")).await.unwrap(), before);
     assert_eq!(is_sealed(name).await.unwrap(), Some(true));
     assert_eq!(salt(name).await.unwrap(), new("one").salt);
@@ -165,7 +168,8 @@ async fn who_gives_up_amid_the_copying_has_changed_nothing() {
     assert_eq!(databases_of(name).await, [name]);
     assert_eq!(shown(name, None).await.unwrap(), before);
     // Later it is too late.
-    let mut late = |done, total| if done * 4 < total * 3 { Ok(()) } else { Err(Error::new(ErrorCode::Aborted, "enough")) };
+    let mut late =
+        |done, total| if done * 4 < total * 3 { Ok(()) } else { Err(Error::new(ErrorCode::Aborted, "enough")) };
     change(name, None, Some(&new("one")), &mut late).await.unwrap();
     assert_eq!(shown(name, Some("one")).await.unwrap(), before);
 }

@@ -136,11 +136,7 @@ fn unsealed(store: IndexedDbStore, key: &SealKey) -> Result<Sealed<IndexedDbStor
     Ok(Sealed::new(store, key, &entropy::bytes()?))
 }
 
-async fn bring_back(
-    name: &str,
-    count: &mut Count<'_>,
-    reached: &mut dyn FnMut(&str) -> Result<()>,
-) -> Result<()> {
+async fn bring_back(name: &str, count: &mut Count<'_>, reached: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
     let second = second(name);
     delete(name).await?;
     reached("deleted")?;

@@ -249,10 +249,7 @@ pub(in crate::platform::web) async fn put_own(name: &str, records: Vec<(&str, Op
     .await
 }
 
-async fn change_own(
-    name: &str,
-    change: impl FnOnce(&ObjectStore<'_>) -> std::result::Result<(), Fault>,
-) -> Result<()> {
+async fn change_own(name: &str, change: impl FnOnce(&ObjectStore<'_>) -> std::result::Result<(), Fault>) -> Result<()> {
     let run = async || -> std::result::Result<_, Fault> {
         let db = connect(name).await?;
         let transaction = strict(&db)?;
