@@ -75,7 +75,7 @@ pub async fn load_or_create(name: &Path, seal: Option<&SealKey>) -> Result<Keypa
 
 /// Fails with `locked` where the database of that name was made with another passphrase, with one, or without one.
 pub async fn check(name: &str, seal: Option<&SealKey>) -> Result<()> {
-    let [_, device] = settled(name, [CHANGE, DEVICE]).await?;
+    let (device, _) = settled(name).await?;
     match device {
         Some(device) => seed_of(&subtle()?, name, &device, seal).await.map(drop),
         None => Ok(()),
@@ -87,13 +87,13 @@ pub async fn is_sealed(name: &str) -> Result<Option<bool>> {
     if !exists(name).await? && !seal::is_left(name).await? {
         return Ok(None);
     }
-    let [_, device] = settled(name, [CHANGE, DEVICE]).await?;
+    let (device, _) = settled(name).await?;
     Ok(device.map(|device| field(&device, "format").as_f64() == Some(SEALED)))
 }
 
 /// The salt for the passphrase of the database of that name; made where nothing is there yet.
 pub async fn salt(name: &str) -> Result<Vec<u8>> {
-    let [_, device, salt] = settled(name, [CHANGE, DEVICE, SALT]).await?;
+    let (device, salt) = settled(name).await?;
     if let Some(record) = salt {
         return salt_of(name, &record);
     }
@@ -111,14 +111,19 @@ pub async fn salt(name: &str) -> Result<Vec<u8>> {
     }
 }
 
-/// Records of a store in which no change of the passphrase is under way; the first two say so.
-async fn settled<const N: usize>(name: &str, keys: [&str; N]) -> Result<[Option<JsValue>; N]> {
-    let found = own_all(name, keys).await?;
-    if seal::is_settled(&found[0], &found[1]) {
-        return Ok(found);
+/// The records of device and salt, once no change of the passphrase is under way.
+async fn settled(name: &str) -> Result<(Option<JsValue>, Option<JsValue>)> {
+    let read = async || -> Result<_> {
+        let mut found = own_all(name, &[CHANGE, DEVICE, SALT]).await?.into_iter();
+        let mut next = || found.next().flatten();
+        Ok((next(), next(), next()))
+    };
+    let (change, device, salt) = read().await?;
+    if seal::is_settled(&change, &device) {
+        return Ok((device, salt));
     }
     seal::settled(name).await?;
-    own_all(name, keys).await
+    read().await.map(|(_, device, salt)| (device, salt))
 }
 
 /// A new salt.

@@ -14,11 +14,10 @@
 use wasm_bindgen::JsValue;
 
 use super::keys::{self, DEVICE, SALT};
-use super::store::{IndexedDbStore, MARK, WRITER, delete, exists, own, own_all, put_own};
+use super::store::{DeviceStore, IndexedDbStore, MARK, WRITER, delete, exists, own, own_all, put_own};
 use super::tabs::{Lock, LockMode, LockNews, lock_name};
 use crate::error::{Error, ErrorCode, Result};
-use crate::platform::entropy;
-use crate::store::{SealKey, Sealed, copy_rows};
+use crate::store::{SealKey, copy_rows};
 
 /// The record that says how far a change is.
 pub(super) const CHANGE: &str = "change";
@@ -78,7 +77,7 @@ pub async fn change_by(
     }
     settle(name).await?;
     let device = keys::resealed(name, old, new.map(|new| &new.key)).await?.ok_or_else(none)?;
-    put_own(name, vec![(CHANGE, Some(OUT.into()))]).await?;
+    put_own(name, &[(CHANGE, Some(OUT.into()))]).await?;
     let mut count = Count { done: 0, total: 0, progress };
     copy_out(name, old, new, device, &mut count, reached).await?;
     reached("decided")?;
@@ -118,22 +117,19 @@ async fn copy_out(
     let to = IndexedDbStore::open_copy(&second).await?;
     // Each row is read twice, out and back.
     count.total = 4 * from.rows_count().await?;
-    let step = &mut |rows, _| count.step(rows);
-    match (old, new) {
-        (None, None) => copy_rows(&from, to, CHUNK, step).await,
-        (Some(old), None) => copy_rows(&unsealed(from, old)?, to, CHUNK, step).await,
-        (None, Some(new)) => copy_rows(&from, unsealed(to, &new.key)?, CHUNK, step).await,
-        (Some(old), Some(new)) => copy_rows(&unsealed(from, old)?, unsealed(to, &new.key)?, CHUNK, step).await,
-    }?;
+    let (from, to) = (DeviceStore::of(from, old)?, DeviceStore::of(to, new.map(|new| &new.key))?);
+    copy_rows(&from, to, CHUNK, &mut |rows, _| count.step(rows)).await?;
     reached("the rows are copied")?;
-    let [mark, writer] = own_all(name, [MARK, WRITER]).await?;
-    let salt = new.map(|new| keys::salt_record(&new.salt)).transpose()?;
-    let whole = Some(JsValue::TRUE);
-    put_own(&second, vec![(MARK, mark), (WRITER, writer), (DEVICE, Some(device)), (SALT, salt), (WHOLE, whole)]).await
+    let mut records = records(name, &[MARK, WRITER]).await?;
+    records.push((DEVICE, Some(device)));
+    records.push((SALT, new.map(|new| keys::salt_record(&new.salt)).transpose()?));
+    records.push((WHOLE, Some(JsValue::TRUE)));
+    put_own(&second, &records).await
 }
 
-fn unsealed(store: IndexedDbStore, key: &SealKey) -> Result<Sealed<IndexedDbStore>> {
-    Ok(Sealed::new(store, key, &entropy::bytes()?))
+/// Records of a database's own, as they are put into another.
+async fn records<'a>(name: &str, keys: &[&'a str]) -> Result<Vec<(&'a str, Option<JsValue>)>> {
+    Ok(keys.iter().copied().zip(own_all(name, keys).await?).collect())
 }
 
 async fn bring_back(name: &str, count: &mut Count<'_>, reached: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
@@ -141,17 +137,17 @@ async fn bring_back(name: &str, count: &mut Count<'_>, reached: &mut dyn FnMut(&
     delete(name).await?;
     reached("deleted")?;
     let (from, to) = (IndexedDbStore::open_copy(&second).await?, IndexedDbStore::open_copy(name).await?);
+    let (from, to) = (DeviceStore::of(from, None)?, DeviceStore::of(to, None)?);
     copy_rows(&from, to, CHUNK, &mut |rows, _| count.step(rows)).await?;
     drop(from);
     reached("the rows are back")?;
-    let keys = [MARK, WRITER, DEVICE, SALT];
-    let mut records: Vec<_> = keys.into_iter().zip(own_all(&second, keys).await?).collect();
+    let mut records = records(&second, &[MARK, WRITER, DEVICE, SALT]).await?;
     records.push((CHANGE, Some(DONE.into())));
-    put_own(name, records).await?;
+    put_own(name, &records).await?;
     reached("done")?;
     delete(&second).await?;
     reached("the second is deleted")?;
-    put_own(name, vec![(CHANGE, None)]).await
+    put_own(name, &[(CHANGE, None)]).await
 }
 
 /// How far a change is that has not ended.
@@ -164,7 +160,7 @@ enum Left {
 }
 
 async fn left(name: &str) -> Result<Left> {
-    let found = own_all(name, [CHANGE, DEVICE]).await?;
+    let found = own_all(name, &[CHANGE, DEVICE]).await?;
     if is_settled(&found[0], &found[1]) {
         return Ok(Left::Nothing);
     }
@@ -201,7 +197,7 @@ pub(super) async fn settle(name: &str) -> Result<()> {
         }
         Left::Undecided | Left::Done => {
             delete(&second(name)).await?;
-            put_own(name, vec![(CHANGE, None)]).await
+            put_own(name, &[(CHANGE, None)]).await
         }
     }
 }

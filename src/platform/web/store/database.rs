@@ -203,21 +203,18 @@ async fn connect(name: &str) -> std::result::Result<Database, Fault> {
 
 /// A record of the device's own.
 pub(in crate::platform::web) async fn own(name: &str, key: &str) -> Result<Option<JsValue>> {
-    own_all(name, [key]).await.map(|[found]| found)
+    Ok(own_all(name, &[key]).await?.pop().flatten())
 }
 
 /// Such records, in the order asked for.
-pub(in crate::platform::web) async fn own_all<const N: usize>(
-    name: &str,
-    keys: [&str; N],
-) -> Result<[Option<JsValue>; N]> {
+pub(in crate::platform::web) async fn own_all(name: &str, keys: &[&str]) -> Result<Vec<Option<JsValue>>> {
     let read = async || -> std::result::Result<_, Fault> {
         let db = connect(name).await?;
         let transaction = db.transaction(OWN).build()?;
         let own = transaction.object_store(OWN)?;
-        let mut found = [const { None }; N];
-        for (found, key) in found.iter_mut().zip(keys) {
-            *found = own.get::<JsValue, _, _>(key).primitive()?.await?;
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            found.push(own.get::<JsValue, _, _>(*key).primitive()?.await?);
         }
         drop(transaction);
         db.close();
@@ -228,19 +225,19 @@ pub(in crate::platform::web) async fn own_all<const N: usize>(
 
 /// Adds such a record, strictly; fails where there is one.
 pub(in crate::platform::web) async fn add_own(name: &str, key: &str, value: JsValue) -> Result<()> {
-    change_own(name, |own| {
-        drop(own.add(value).with_key(key).primitive()?);
+    change_own(name, &|own| {
+        drop(own.add(&value).with_key(key).primitive()?);
         Ok(())
     })
     .await
 }
 
 /// Puts such records, or deletes those without a value; strictly, all or none.
-pub(in crate::platform::web) async fn put_own(name: &str, records: Vec<(&str, Option<JsValue>)>) -> Result<()> {
-    change_own(name, |own| {
+pub(in crate::platform::web) async fn put_own(name: &str, records: &[(&str, Option<JsValue>)]) -> Result<()> {
+    change_own(name, &|own| {
         for (key, value) in records {
             match value {
-                Some(value) => drop(own.put(value).with_key(key).primitive()?),
+                Some(value) => drop(own.put(value).with_key(*key).primitive()?),
                 None => drop(own.delete::<JsValue, _>(KeyRange::Only(JsValue::from_str(key))).primitive()?),
             }
         }
@@ -249,7 +246,7 @@ pub(in crate::platform::web) async fn put_own(name: &str, records: Vec<(&str, Op
     .await
 }
 
-async fn change_own(name: &str, change: impl FnOnce(&ObjectStore<'_>) -> std::result::Result<(), Fault>) -> Result<()> {
+async fn change_own(name: &str, change: &dyn Fn(&ObjectStore<'_>) -> std::result::Result<(), Fault>) -> Result<()> {
     let run = async || -> std::result::Result<_, Fault> {
         let db = connect(name).await?;
         let transaction = strict(&db)?;

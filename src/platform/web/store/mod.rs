@@ -61,14 +61,18 @@ pub async fn open(name: &Path, key: Option<&SealKey>) -> Result<DeviceStore> {
         return Ok(DeviceStore::Memory(MemoryStore::default(), *random.first_chunk().unwrap_or(&[0; 16])));
     }
     seal::settle(&name).await?;
-    let store = IndexedDbStore::open(&name).await?;
-    Ok(match key {
-        Some(key) => DeviceStore::Sealed(Sealed::new(store, key, &entropy::bytes()?)),
-        None => DeviceStore::Database(store),
-    })
+    DeviceStore::of(IndexedDbStore::open(&name).await?, key)
 }
 
 impl DeviceStore {
+    /// That store, sealed if there is a key.
+    pub(super) fn of(store: IndexedDbStore, key: Option<&SealKey>) -> Result<Self> {
+        Ok(match key {
+            Some(key) => Self::Sealed(Sealed::new(store, key, &entropy::bytes()?)),
+            None => Self::Database(store),
+        })
+    }
+
     /// The mark of this instance of the store.
     pub fn instance_mark(&self) -> [u8; 16] {
         match self {
