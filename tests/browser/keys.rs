@@ -84,7 +84,7 @@ async fn a_passphrase_seals_the_key_and_all_values_and_no_other_opens_them() {
 }
 
 #[test]
-async fn a_store_without_a_passphrase_takes_none_later() {
+async fn a_store_without_a_passphrase_opens_without_one_only() {
     delete("unsealed").await.unwrap();
     load_or_create(Path::new("unsealed"), None).await.unwrap();
     assert_eq!(salt("unsealed").await.unwrap_err().code(), ErrorCode::Locked);
