@@ -9,6 +9,7 @@ use super::remote::Arrived;
 use super::{Landed, SyncEngine, Wanted};
 use crate::crdt::{Edit, EntityState, EventAt};
 use crate::error::{Error, ErrorCode, Result};
+use crate::policy::SyncRole;
 use crate::store::{Read, Rows, Table, WriteBatch};
 use crate::types::limits::{MAX_BATCH_SIZE, MAX_COMMIT_BYTES, MAX_EVENT_BYTES};
 use crate::types::{
@@ -91,9 +92,16 @@ impl SyncEngine {
                 Err(Error::new(ErrorCode::NotAuthorized, "this device is no member of its vault (any more, or yet)"))
             }
             Some(_) if view.may_write(entity_type.as_str(), &self.me) => Ok(()),
-            Some(role) => Err(Error::new(
+            Some(SyncRole::ReadOnly) => Err(Error::new(
                 ErrorCode::PolicyDenied,
-                format!("this device may not write `{entity_type}`: it is {role:?} in this vault; ask an Admin"),
+                format!("this device may not write `{entity_type}`: it may only read; an Admin can change its role"),
+            )),
+            Some(_) => Err(Error::new(
+                ErrorCode::PolicyDenied,
+                format!(
+                    "this device may not write `{entity_type}`: the access list of that type does not admit its role \
+                     and teams; an Admin can change the list"
+                ),
             )),
         }
     }

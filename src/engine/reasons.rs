@@ -74,7 +74,8 @@ impl SyncEngine {
                 message,
             };
             if !self.is_member(&self.me) {
-                let message = "this device is no member of the vault (yet); have it invited, and join".into();
+                let message =
+                    "this device is no member of the vault (any more, or yet); pair it, or have it invited".into();
                 reasons.push(about(Reason::NotTrusted, 0, message));
                 continue;
             }

@@ -1,5 +1,7 @@
 //! Roles and kinds of policy.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What a member may do.
@@ -11,6 +13,16 @@ pub enum SyncRole {
     Member,
     /// Read, and carry others' commits.
     ReadOnly,
+}
+
+impl fmt::Display for SyncRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Admin => "Admin",
+            Self::Member => "Member",
+            Self::ReadOnly => "read-only",
+        })
+    }
 }
 
 /// Which rules a vault was made with.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use privstack_sync::error::{Error, Result};
 use privstack_sync::types::{EntityId, EntityType};
@@ -299,6 +300,7 @@ impl Session {
 
     fn sync(&mut self, peers: &[String], timeout: f64) -> Result<u8, Failure> {
         crate::request::seconds(timeout).map_err(|error| Failure::Usage(error.message().to_owned()))?;
+        let started = Instant::now();
         let answer = self.request(json!({ "cmd": "sync", "peers": peers, "timeout": timeout }))?;
         let in_sync = answer.get("in_sync").and_then(Json::as_bool) == Some(true);
         if self.json {
@@ -311,7 +313,7 @@ impl Session {
                 let devices = if devices == 1 { "1 device".into() } else { format!("{devices} devices") };
                 line(&format!("in sync with {devices}: {sent} events sent, {received} received"))?;
             } else {
-                note(&format!("privstack: not in sync after {timeout} s"));
+                note(&format!("privstack: not in sync after {:.0} s", started.elapsed().as_secs_f64()));
                 if devices == 0 {
                     peers
                         .iter()

@@ -15,6 +15,7 @@ use crate::files;
 use crate::output::{clean, line, time};
 use crate::reply::role_name;
 use crate::request::{Policy, Role, Text};
+use crate::show::role_of;
 
 /// Bytes of a file with recovery words.
 const MAX_WORDS_BYTES: u64 = 4_096;
@@ -175,7 +176,7 @@ pub fn show(answer: &Json) -> Result<()> {
         let teams = words(list(&member, "teams"));
         let teams = if teams.is_empty() { teams } else { format!(", teams: {teams}") };
         let added = time(member.get("added").and_then(Json::as_u64).unwrap_or_default());
-        let (peer, name, role) = (text(&member, "peer_id"), text(&member, "name"), text(&member, "role"));
+        let (peer, name, role) = (text(&member, "peer_id"), text(&member, "name"), role_of(&member));
         line(&format!("{peer}  {name}  {role}, since {added}{teams}"))?;
     }
     for acl in list(answer, "acls") {
@@ -183,7 +184,7 @@ pub fn show(answer: &Json) -> Result<()> {
             .map(|entry| {
                 let team = text(entry, "team");
                 let team = if team.is_empty() { team } else { format!(" of team {team}") };
-                format!("{}{team}", words(list(entry, "roles")))
+                format!("{}{team}", words(list(entry, "roles")).replace('_', "-"))
             })
             .collect();
         let entries = if entries.is_empty() { "only Admins".to_owned() } else { entries.join("; ") };

@@ -59,12 +59,17 @@ pub fn history(answer: &Json) -> Result<()> {
     Ok(())
 }
 
+/// A device's role, as the command line spells it.
+pub fn role_of(of: &Json) -> String {
+    of.get("role").and_then(Json::as_str).unwrap_or("not a member").replace('_', "-")
+}
+
 /// The state of this device.
 pub fn status(status: &Json) -> Result<()> {
     line(&format!("device    {} {}", clean(text(status, "device_name")), text(status, "peer_id")))?;
     match status.get("vault").and_then(Json::as_str) {
         Some(vault) => {
-            let role = status.get("role").and_then(Json::as_str).unwrap_or("not a member");
+            let role = role_of(status);
             line(&format!("vault     {vault} ({role})"))?;
         }
         None => line("vault     none yet; `init` makes one, `pair` or `join` joins one")?,
@@ -94,7 +99,7 @@ pub fn status(status: &Json) -> Result<()> {
 /// The known devices.
 pub fn peers(answer: &Json) -> Result<()> {
     for peer in list(answer, "peers") {
-        let role = peer.get("role").and_then(Json::as_str).unwrap_or("not a member");
+        let role = role_of(peer);
         let state = match peer.get("online").and_then(Json::as_bool) {
             Some(true) => format!("online ({})", text(peer, "via")),
             _ => format!("offline, last seen {}", when(peer, "last_seen")),

@@ -16,7 +16,8 @@ use crate::request::{no_vault, status, unexpected};
 
 /// How long it may take unless told otherwise.
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
-/// How long devices that were not named may take to be found once another is in sync.
+/// How long devices that were not named may take to be found once another is in sync, and those that are there to let in
+/// one that is no member.
 const DISCOVERY: Duration = Duration::from_secs(5);
 /// Between two looks at who is there.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -70,7 +71,9 @@ fn until_in_sync_with(
         let names_are_known = named.len() == addresses.len();
         let all = missing.is_empty() && (names_are_known || !synced.is_empty());
         let offline_only = addresses.is_empty() && !synced.is_empty() && missing.iter().all(|peer| !peer.online);
-        let is_over = started.elapsed() >= limit;
+        // Whoever has removed this device has said so by now.
+        let is_shut_out = started.elapsed() >= DISCOVERY && status(engine)?.role.is_none();
+        let is_over = started.elapsed() >= limit || is_shut_out;
         if all || (offline_only && started.elapsed() >= DISCOVERY) || is_over {
             let in_sync = all || offline_only;
             let reasons = if in_sync { json!([]) } else { reasons(engine)? };

@@ -107,3 +107,18 @@ fn a_refold_that_grows_while_it_runs_forgets_nothing_it_was_for() {
     let Reply::Digest(after) = a.call(Call::Digest).unwrap() else { panic!() };
     assert_eq!(after, before);
 }
+
+#[test]
+fn what_is_folded_again_is_told_apart_from_the_commits_of_the_same_batch() {
+    use crate::engine::TabId;
+    use crate::engine::disk::Landed;
+    let mut a = Device::new(1, Tuning::default());
+    a.init(PolicyKind::Personal);
+    a.call(Call::OpenTab(TabId(1))).unwrap();
+    let other = Device::new(2, Tuning::default()).engine.me;
+    let mut landed = Landed { refolded: vec![id(2), id(3)], ..Landed::default() };
+    landed.touch(other, [id(1), id(2)].into_iter());
+    let told: Vec<_> = a.engine.changed(&mut landed).into_iter().map(|changed| changed.updated).collect();
+    // A replica folds commits into what it has; what was folded again it has to fetch, whatever came with it.
+    assert_eq!(told, [vec![(other, vec![id(1), id(2)])], vec![(a.engine.me, vec![id(2), id(3)])]]);
+}

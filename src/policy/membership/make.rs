@@ -40,10 +40,10 @@ impl Membership {
                 format!("this device may not make {} a member; ask an Admin", add.peer)
             }
             (Body::AddMember(add), _) => {
-                format!("this device may not make {} a member as {:?}; ask an Admin", add.peer, add.role)
+                format!("this device may not make {} a member as {}; ask an Admin", add.peer, add.role)
             }
             (Body::RootVoid(_), _) => "only the vault's recovery key cancels operations".to_owned(),
-            (_, Some(role)) => format!("only an Admin may do this, and this device is {role:?}; ask an Admin"),
+            (_, Some(role)) => format!("only an Admin may do this, and this device is {role}; ask an Admin"),
         };
         Err(Error::new(ErrorCode::PolicyDenied, what))
     }

@@ -242,6 +242,24 @@ for (const name of Object.keys(BROWSERS)) {
       await context.close();
     });
 
+    await test.test("a tab that never heard another posts no changes, and posts them once it has", async () => {
+      const { context, pages: [first], open } = await tabs(1);
+      // The first byte says that it is for a tab, the second that it tells of changes.
+      await first.evaluate(() => {
+        globalThis.posted = [];
+        globalThis.channel = new BroadcastChannel("privstack-sync shared");
+        channel.onmessage = ({ data }) => posted.push(`${data[0]} ${data[1]}`);
+      });
+      await first.evaluate(() => { notes.create({ title: "a" }); return store.settled(); });
+      const second = await open();
+      await first.waitForFunction(() => posted.length > 0);
+      assert.ok(!(await first.evaluate(() => posted)).includes("1 5"));
+      await first.evaluate(() => { notes.create({ title: "b" }); });
+      await first.waitForFunction(() => posted.includes("1 5"));
+      await shows(second, ["a", "b"]);
+      await context.close();
+    });
+
     await test.test("what is saved is there after a reload, and a single tab refuses a second", async () => {
       const { context, pages: [first], open } = await tabs(1, { tabs: "single" });
       await first.evaluate(async () => {
