@@ -181,6 +181,13 @@ fn written_again_beside(edits: Vec<Edit>) {
         assert!(shows(device, "note", 1, "of c, later"));
     }
     assert_eq!(digest(&mut a), digest(&mut b));
+    // Each copy says that it had seen what the first writing had, which the vector clocks of the history show.
+    let Reply::History(changes) = a.call(Call::History(id(1))).unwrap() else { panic!() };
+    let of_b = changes
+        .iter()
+        .filter(|change| change.by == b.me)
+        .map(|change| change.clock.iter().any(|(log, _)| log.author == c.me));
+    assert_eq!(of_b.collect::<Vec<_>>(), [false, false, true], "{changes:?}");
 }
 
 #[test]

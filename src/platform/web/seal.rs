@@ -39,8 +39,9 @@ pub struct NewSeal {
     pub salt: Vec<u8>,
 }
 
+/// Its name, which no app would give a store: it is deleted where it says nothing.
 fn second(name: &str) -> String {
-    format!("{name} (passphrase)")
+    format!("{name}\u{1f}passphrase")
 }
 
 /// Changes what seals a store from `old` to `new`: without an old key it is set, without a new one removed. `progress`
