@@ -1,13 +1,10 @@
 //! The passphrase of a store: its key, and its change while no tab has the store open.
 
-use std::cell::Cell;
 use std::pin::pin;
-use std::rc::Rc;
 use std::time::Duration;
 
-use futures::future::{Either, select};
 use js_sys::Function;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use wasm_bindgen::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -15,8 +12,7 @@ use super::convert::to_error;
 use super::tab::LEAVE;
 use crate::error::{Error, ErrorCode, Result};
 use crate::platform::web::seal::NewSeal;
-use crate::platform::web::tabs::{Channel, Lock, LockMode, LockNews, lock_name};
-use crate::platform::web::time::sleep;
+use crate::platform::web::tabs::{Channel, Lock, lock_name};
 use crate::platform::web::{keys, seal};
 use crate::store::SealKey;
 
@@ -87,22 +83,11 @@ async fn with_all_out(name: &str, work: impl Future<Output = Result<()>>) -> Res
         }
     })?;
     channel.post(&[LEAVE]);
-    let (told, heard) = oneshot::channel();
-    let told = Rc::new(Cell::new(Some(told)));
-    let mut lock = Lock::request(&name, LockMode::InLine, move |news| {
-        if let Some(told) = told.take() {
-            let _ = told.send(news);
-        }
-    })?;
     let mut work = pin!(async {
-        match select(heard, pin!(sleep(LEAVE_LIMIT))).await {
-            Either::Left((Ok(LockNews::Granted), _)) => {}
-            _ => {
-                let text = "another tab has the store open and does not close it; close that tab and try again";
-                return Err(Error::new(ErrorCode::Locked, text));
-            }
-        }
-        lock.granted();
+        let Some(_lock) = Lock::within(&name, LEAVE_LIMIT).await? else {
+            let text = "another tab has the store open and does not close it; close that tab and try again";
+            return Err(Error::new(ErrorCode::Locked, text));
+        };
         work.await
     });
     loop {

@@ -11,11 +11,13 @@
 //! Whoever opens the store after a crash goes on where that was: so either the old passphrase opens it or the new one.
 //! The browser deletes files as it sees fit, and flash storage keeps old blocks whatever is deleted.
 
+use std::time::Duration;
+
 use wasm_bindgen::JsValue;
 
 use super::keys::{self, DEVICE, SALT};
 use super::store::{DeviceStore, IndexedDbStore, MARK, WRITER, delete, exists, own, own_all, put_own};
-use super::tabs::{Lock, LockMode, LockNews, lock_name};
+use super::tabs::{Lock, lock_name};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::{SealKey, copy_rows};
 
@@ -29,6 +31,9 @@ const DONE: f64 = 2.0;
 const WHOLE: &str = "whole";
 /// Bytes that are copied at once: the page has its turn in between.
 const CHUNK: usize = 256 << 10;
+
+/// How long a tab that has died on the way may seem to be at it.
+const DYING_LIMIT: Duration = Duration::from_secs(2);
 
 /// What a store is sealed by from now on.
 #[derive(Debug)]
@@ -208,19 +213,8 @@ pub(super) async fn settled(name: &str) -> Result<()> {
     if matches!(left(name).await?, Left::Nothing) {
         return Ok(());
     }
-    let (told, heard) = tokio::sync::oneshot::channel();
-    let told = std::rc::Rc::new(std::cell::Cell::new(Some(told)));
-    let lock = Lock::request(&lock_name(name), LockMode::IfFree, move |news| {
-        if let Some(told) = told.take() {
-            let _ = told.send(news);
-        }
-    })?;
-    let ended = match heard.await {
-        Ok(LockNews::Granted) => settle(name).await,
-        _ => Err(is_changing()),
-    };
-    drop(lock);
-    ended
+    let _lock = Lock::within(&lock_name(name), DYING_LIMIT).await?.ok_or_else(is_changing)?;
+    settle(name).await
 }
 
 /// What those are told who have the store open meanwhile, or want it.

@@ -1,10 +1,18 @@
 //! What tabs of one origin have in common: a channel, a lock, and whether somebody looks at them.
 
+use std::cell::Cell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::future::{Either, select};
 use js_sys::{Array, Function, Object, Promise, Reflect, Uint8Array};
+use tokio::sync::oneshot;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{AbortController, BroadcastChannel, MessageEvent};
 
+use super::time::sleep;
 use crate::error::{Error, ErrorCode, Result};
 
 // web-sys has Web Locks behind an unstable flag only.
@@ -94,6 +102,20 @@ impl Lock {
         // The executor of a promise runs before its constructor returns.
         let release = release.ok_or_else(|| Error::new(ErrorCode::Unsupported, "promises do not work here"))?;
         Ok(Self { release, line })
+    }
+
+    /// Waits in line for that lock, and gives it; nothing where it does not come in time.
+    pub async fn within(name: &str, limit: Duration) -> Result<Option<Self>> {
+        let (told, heard) = oneshot::channel();
+        let told = Rc::new(Cell::new(Some(told)));
+        let mut lock = Self::request(name, LockMode::InLine, move |news| {
+            if let Some(told) = told.take() {
+                let _ = told.send(news);
+            }
+        })?;
+        let Either::Left((Ok(LockNews::Granted), _)) = select(heard, pin!(sleep(limit))).await else { return Ok(None) };
+        lock.granted();
+        Ok(Some(lock))
     }
 
     /// The lock is this tab's now: dropping it no longer leaves a line.
