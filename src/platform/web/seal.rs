@@ -30,7 +30,7 @@ const DONE: f64 = 2.0;
 /// The record in the second database that says that it is whole.
 const WHOLE: &str = "whole";
 /// Bytes that are copied at once: the page has its turn in between.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 512 << 10;
 
 /// How long a tab that has died on the way may seem to be at it.
 const DYING_LIMIT: Duration = Duration::from_secs(2);
