@@ -47,7 +47,7 @@ export class Engine {
   listener: Listener | undefined;
   isClosed = false;
   /** It takes no more writes. */
-  isClosing = false;
+  #isClosing = false;
   #closed: Promise<void> | undefined;
   readonly #answers = new Map<number, { resolve: (value: any) => void; reject: (error: unknown) => void }>();
   readonly #events = new Set<Queue<SyncEvent>>();
@@ -77,7 +77,7 @@ export class Engine {
   // ---- writing ----------------------------------------------------------------------------------------------------
 
   write(type: string, id: string, edits: readonly Edit[]): void {
-    if (this.isClosing) throw closed();
+    if (this.#isClosing) throw closed();
     if (edits.length === 0) return;
     if (!this.#batch) {
       call(() => this.core.write(type, [[id, edits]]));
@@ -97,7 +97,7 @@ export class Engine {
   }
 
   batch<R>(run: () => R): R {
-    if (this.isClosing) throw closed();
+    if (this.#isClosing) throw closed();
     if (this.#batch) return run(); // part of the one around it
     const batch = (this.#batch = new Map<string, Map<string, Edit[]>>());
     let result: R;
@@ -151,9 +151,9 @@ export class Engine {
   }
 
   async close(): Promise<void> {
-    if (this.isClosing) return this.#closed;
+    if (this.#isClosing) return this.#closed;
     // What comes later would be saved by nobody.
-    this.isClosing = true;
+    this.#isClosing = true;
     return (this.#closed = this.#close());
   }
 

@@ -48,6 +48,7 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
   #gathering: ReturnType<typeof setTimeout> | undefined;
   readonly #awake: () => void;
   #asking = false;
+  #isLeft = false;
   #stirredMeanwhile = false;
   /** Whether the browser is asked, or will be once the first write is saved, not to evict what is stored. */
   #keeps: boolean;
@@ -294,10 +295,12 @@ export class StoreOf<S extends Schema> implements Store<S>, Listener {
   }
 
   left(error: unknown): void {
-    if (this.#engine.isClosing) return;
+    if (this.#isLeft) return;
+    this.#isLeft = true;
     this.#engine.fail(error);
-    // The app may hand over what it holds back when it hears of it.
-    setTimeout(() => void this.close().catch(() => {})); // what was not saved was told
+    // The app may hand over what it holds back when it hears of it. What is not saved was told.
+    const isSaved = this.#engine.saved().catch(() => {});
+    void isSaved.then(() => this.close()).catch(() => {});
   }
 
   pairingMoved(): void {
