@@ -100,8 +100,10 @@ export function passphraseDialog(store, name, isSealed) {
     bar.removeAttribute("value");
     say("passphrase-says", "Working on it. This takes a moment.", false);
     try {
-      flush();
-      await store.settled();
+      if (!isLeft) {
+        flush();
+        await store.settled();
+      }
       const onProgress = (done, total) => {
         [bar.max, bar.value] = [total, done];
         say("passphrase-says", "Writing all notes anew …", false);
