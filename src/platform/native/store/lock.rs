@@ -61,3 +61,27 @@ impl FolderLock {
         let _ = self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.write_all(line.as_bytes()));
     }
 }
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that another thread starts at this moment has it too, until it runs.
+        let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_free_again_though_a_child_process_has_its_file_still() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = FolderLock::take(folder.path()).unwrap();
+        assert_eq!(FolderLock::take(folder.path()).unwrap_err().code(), ErrorCode::Locked);
+        // As a fork has it.
+        let inherited = lock.file.try_clone().unwrap();
+        drop(lock);
+        FolderLock::take(folder.path()).unwrap();
+        drop(inherited);
+    }
+}
