@@ -153,7 +153,7 @@ async function joinDemo(store, url) {
 
 async function start() {
   // The secret in it does not stay in the address.
-  const link = takeLink();
+  let link = takeLink();
   const isAlone = new URLSearchParams(location.search).has("alone");
   const { relays, invite } = await settings();
   const [store, isSealed] = await openNotes(NAME, (more) => open({ name: NAME, schema: app, deviceName: deviceName(), relays, ...more }));
@@ -166,6 +166,12 @@ async function start() {
   showDevices(store);
   inviteDialog(store);
   const pairing = pairingDialog(store, { hasRelay: relays.length > 0 });
+  // One may be opened in this page while it starts.
+  link ??= takeLink();
+  window.addEventListener("hashchange", () => {
+    const another = takeLink();
+    if (another) pairing.join(another);
+  });
   showTimeline(store);
   passphraseDialog(store, NAME, isSealed);
   for (const id of ["offline", "type-code", "connect", "save-copy", "take-copy"]) $(id).disabled = false;
@@ -186,10 +192,6 @@ async function start() {
   if (invite && !isAlone) await attempt(() => joinDemo(store, invite));
   showWelcome(store, pairing);
   if (link) pairing.join(link);
-  window.addEventListener("hashchange", () => {
-    const another = takeLink();
-    if (another) pairing.join(another);
-  });
   await showRecoveryWords(store);
 }
 
