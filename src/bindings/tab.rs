@@ -297,7 +297,8 @@ impl Tab {
             WISH => Wish::decode(bytes).ok().map(ElectionInput::Heard),
             LEAVE => {
                 self.leave();
-                None
+                // Whoever says so holds the lock, or is next: it is not robbed.
+                Some(ElectionInput::LeaderHeard)
             }
             _ => None,
         }

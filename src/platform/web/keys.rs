@@ -122,7 +122,7 @@ async fn settled(name: &str) -> Result<(Option<JsValue>, Option<JsValue>)> {
     if seal::is_settled(&change, &device) {
         return Ok((device, salt));
     }
-    seal::settled(name).await?;
+    seal::settle(name).await?;
     read().await.map(|(_, device, salt)| (device, salt))
 }
 

@@ -9,6 +9,7 @@
 //! 4. the second is deleted, then what the first says.
 //!
 //! Whoever opens the store after a crash goes on where that was: so either the old passphrase opens it or the new one.
+//! One at a time does any of this, by a lock of its own: the one of the store's leader can be taken from a tab that hangs.
 //! The browser deletes files as it sees fit, and flash storage keeps old blocks whatever is deleted.
 
 use std::time::Duration;
@@ -30,8 +31,7 @@ const DONE: f64 = 2.0;
 /// The record in the second database that says that it is whole.
 const WHOLE: &str = "whole";
 /// Bytes that are copied at once: the page has its turn in between.
-const CHUNK: usize = 512 << 10;
-
+const CHUNK: usize = 256 << 10;
 /// How long a tab that has died on the way may seem to be at it.
 const DYING_LIMIT: Duration = Duration::from_secs(2);
 
@@ -60,10 +60,11 @@ pub async fn change(
     new: Option<&NewSeal>,
     progress: &mut dyn FnMut(u64, u64) -> Result<()>,
 ) -> Result<()> {
+    let _alone = alone(name).await?;
     let changed = change_by(name, old, new, progress, &mut |_| Ok(())).await;
     if changed.is_err() && matches!(exists(name).await, Ok(true)) && matches!(left(name).await, Ok(Left::Undecided)) {
         // Where that fails the next opening does it.
-        let _ = settle(name).await;
+        let _ = end(name).await;
     }
     changed
 }
@@ -81,7 +82,7 @@ pub async fn change_by(
     if !exists(name).await? && !is_left(name).await? {
         return Err(none());
     }
-    settle(name).await?;
+    end(name).await?;
     let device = keys::resealed(name, old, new.map(|new| &new.key)).await?.ok_or_else(none)?;
     put_own(name, &[(CHANGE, Some(OUT.into()))]).await?;
     let mut count = Count { done: 0, total: 0, progress };
@@ -119,7 +120,7 @@ async fn copy_out(
     reached: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<()> {
     let second = second(name);
-    let from = IndexedDbStore::open(name).await?;
+    let from = IndexedDbStore::open_copy(name).await?;
     let to = IndexedDbStore::open_copy(&second).await?;
     // Each row is read twice, out and back.
     count.total = 4 * from.rows_count().await?;
@@ -192,8 +193,22 @@ pub(super) fn is_settled(change: &Option<JsValue>, device: &Option<JsValue>) -> 
     change.is_none() && device.is_some()
 }
 
-/// Ends what a crash amid a change has left. Only for whoever holds the store's lock.
+/// Ends what a crash amid a change has left, if it has left something; `locked` while a tab is at it.
 pub(super) async fn settle(name: &str) -> Result<()> {
+    if matches!(left(name).await?, Left::Nothing) {
+        return Ok(());
+    }
+    let _alone = alone(name).await?;
+    end(name).await
+}
+
+/// The right to change and to settle.
+async fn alone(name: &str) -> Result<Lock> {
+    let lock = format!("{} passphrase", lock_name(name));
+    Lock::within(&lock, DYING_LIMIT).await?.ok_or_else(is_changing)
+}
+
+async fn end(name: &str) -> Result<()> {
     match left(name).await? {
         Left::Nothing => Ok(()),
         Left::Decided => {
@@ -206,15 +221,6 @@ pub(super) async fn settle(name: &str) -> Result<()> {
             put_own(name, &[(CHANGE, None)]).await
         }
     }
-}
-
-/// The same for whoever does not hold the lock yet, and reads keys. `locked` while another tab is at it.
-pub(super) async fn settled(name: &str) -> Result<()> {
-    if matches!(left(name).await?, Left::Nothing) {
-        return Ok(());
-    }
-    let _lock = Lock::within(&lock_name(name), DYING_LIMIT).await?.ok_or_else(is_changing)?;
-    settle(name).await
 }
 
 /// What those are told who have the store open meanwhile, or want it.

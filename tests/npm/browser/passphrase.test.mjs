@@ -138,7 +138,7 @@ for (const name of Object.keys(BROWSERS)) {
         };
       }));
       await other.evaluate(() => new Promise(held => {
-        navigator.locks.request("privstack-sync shared", () => new Promise(() => held()));
+        navigator.locks.request("privstack-sync shared passphrase", () => new Promise(() => held()));
       }));
       assert.equal(await opens(page, {}), "locked");
       await other.close();

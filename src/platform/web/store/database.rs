@@ -19,6 +19,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use super::fault::Fault;
 use crate::error::Result;
 use crate::platform::entropy;
+use crate::platform::web::seal::CHANGE;
 use crate::platform::web::time::sleep;
 use crate::store::Table;
 use crate::types::SortedMap;
@@ -93,7 +94,7 @@ impl IndexedDb {
     }
 
     async fn open_it(name: &str) -> std::result::Result<Self, Fault> {
-        let opened = Self::open_copy(name).await?;
+        let opened = Self::open_by(name, false).await?;
         // A new database in the place of one that was open in this page's life is no empty vault: that one was deleted.
         let mark = opened.mark();
         if KNOWN.with_borrow_mut(|known| *known.entry(name.to_owned()).or_insert(mark) != mark) {
@@ -104,8 +105,12 @@ impl IndexedDb {
 
     /// Opens one that is a copy, or becomes one, and whose mark so is not its own yet.
     pub(super) async fn open_copy(name: &str) -> std::result::Result<Self, Fault> {
+        Self::open_by(name, true).await
+    }
+
+    async fn open_by(name: &str, copies: bool) -> std::result::Result<Self, Fault> {
         let db = connect(name).await?;
-        let (writer, mark) = take_over(&db).await?;
+        let (writer, mark) = take_over(&db, copies).await.inspect_err(|_| db.clone().close())?;
         let (watch, registration) = AbortHandle::new_pair();
         let inner = Inner {
             name: name.to_owned(),
@@ -264,12 +269,15 @@ fn strict(db: &Database) -> std::result::Result<indexed_db_futures::transaction:
     Ok(db.transaction(OWN).with_mode(TransactionMode::Readwrite).with_options(options).build()?)
 }
 
-/// Raises the writer's number, and makes the mark where there is none.
-async fn take_over(db: &Database) -> std::result::Result<(f64, [u8; 16]), Fault> {
+/// Raises the writer's number, and makes the mark where there is none; amid a change of the passphrase only for who `copies`.
+async fn take_over(db: &Database, copies: bool) -> std::result::Result<(f64, [u8; 16]), Fault> {
     let random = entropy::bytes()
         .map_err(|error| Fault::Exception { name: "Error".into(), message: error.message().to_owned() })?;
     let transaction = strict(db)?;
     let own = transaction.object_store(OWN)?;
+    if !copies && own.get::<JsValue, _, _>(CHANGE).primitive()?.await?.is_some() {
+        return Err(Fault::Changing);
+    }
     let writer = own.get::<f64, _, _>(WRITER).primitive()?.await?.unwrap_or(0.0) + 1.0;
     own.put(writer).with_key(WRITER).primitive()?.await?;
     let known = own.get::<JsValue, _, _>(MARK).primitive()?.await?;

@@ -6,6 +6,7 @@ use wasm_bindgen::JsValue;
 use super::database::IndexedDb;
 use super::unsupported;
 use crate::error::{Error, ErrorCode};
+use crate::platform::web::seal;
 
 /// Before it is known of which database.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(super) enum Fault {
     Outdated,
     /// The user or the browser deleted it.
     Deleted,
+    /// Its passphrase is being changed.
+    Changing,
     /// The opening waits for another tab, which does not let go.
     Blocked,
     /// An exception: its name and what it says.
@@ -45,6 +48,7 @@ impl Fault {
                  exported, other devices still have what they were sent"
                     .into(),
             ),
+            Self::Changing => seal::is_changing(),
             Self::Blocked => error(
                 ErrorCode::Locked,
                 "cannot be opened while an older version of this app is open in another tab; close that tab".into(),

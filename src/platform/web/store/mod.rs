@@ -52,8 +52,8 @@ pub enum DeviceStore {
     Memory(MemoryStore, [u8; 16]),
 }
 
-/// Opens the store of a device, as [`IndexedDbStore::open`]; in memory nothing is sealed. Only for whoever holds the
-/// store's lock: it ends what a crash amid a change of the passphrase has left.
+/// Opens the store of a device, as [`IndexedDbStore::open`]; in memory nothing is sealed. It ends what a
+/// crash amid a change of the passphrase has left; `locked` while a tab is at that.
 pub async fn open(name: &Path, key: Option<&SealKey>) -> Result<DeviceStore> {
     let name = name.to_string_lossy();
     if name.is_empty() {
