@@ -125,7 +125,8 @@ export function passphraseDialog(store, name, isSealed) {
 function changeWords(error) {
   switch (error.code) {
     case "aborted": return "Nothing was changed.";
-    case "locked": return /another tab/.test(error.message) ? "Another tab has the notes open and does not close them. Close it, then try again." : "That is not the passphrase of the notes in this browser.";
+    case "locked": return "That is not the passphrase of the notes in this browser.";
+    case "tab_conflict": return "Another tab has the notes open and does not close them. Close it, then try again.";
     case "quota": return "There is no room for a second copy of the notes, which this needs for a moment. Nothing was changed.";
     default: return errorWords(error);
   }

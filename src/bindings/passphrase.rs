@@ -73,7 +73,7 @@ pub async fn change_passphrase(
     change().await.map_err(|error| to_error(&error))
 }
 
-/// Does it once every tab has closed the store, and while none can open it. `locked` where one does not let go of it.
+/// Does it once every tab has closed the store, and while none can open it. `tab_conflict` where one does not let go of it.
 async fn with_all_out(name: &str, work: impl Future<Output = Result<()>>) -> Result<()> {
     let name = lock_name(name);
     let (begun, mut beginning) = mpsc::unbounded_channel();
@@ -86,7 +86,7 @@ async fn with_all_out(name: &str, work: impl Future<Output = Result<()>>) -> Res
     let mut work = pin!(async {
         let Some(_lock) = Lock::within(&name, LEAVE_LIMIT).await? else {
             let text = "another tab has the store open and does not close it; close that tab and try again";
-            return Err(Error::new(ErrorCode::Locked, text));
+            return Err(Error::new(ErrorCode::TabConflict, text));
         };
         work.await
     });

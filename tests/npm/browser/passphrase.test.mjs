@@ -26,6 +26,10 @@ const titles = async page => {
   await page.waitForFunction(() => all.current.length > 0);
   return page.evaluate(() => all.current.map(note => note.title));
 };
+/** Holds a lock as long as the page lives, whoever has it. */
+const hold = (page, name, options = {}) => page.evaluate(([name, options]) => new Promise(held => {
+  void navigator.locks.request(name, options, () => new Promise(() => held())).catch(() => {});
+}), [name, options]);
 /** Hears of what goes wrong with the store of a page. */
 const listen = page => page.evaluate(async () => {
   globalThis.heard = [];
@@ -114,10 +118,8 @@ for (const name of Object.keys(BROWSERS)) {
       assert.equal(await isSealed(page), false);
       const other = await context.newPage();
       await other.goto(address);
-      await other.evaluate(() => new Promise(held => {
-        navigator.locks.request("privstack-sync shared", () => new Promise(() => held()));
-      }));
-      assert.equal(await change(page, { to: "one" }), "locked");
+      await hold(other, "privstack-sync shared");
+      assert.equal(await change(page, { to: "one" }), "tab_conflict");
       await other.close();
       assert.equal(await opens(page, {}), "opened");
       assert.deepEqual(await titles(page), ["a"]);
@@ -137,13 +139,43 @@ for (const name of Object.keys(BROWSERS)) {
           transaction.oncomplete = () => { db.close(); done(); };
         };
       }));
-      await other.evaluate(() => new Promise(held => {
-        navigator.locks.request("privstack-sync shared passphrase", () => new Promise(() => held()));
-      }));
+      await hold(other, "privstack-sync shared passphrase");
       assert.equal(await opens(page, {}), "locked");
       await other.close();
       assert.equal(await opens(page, {}), "opened");
       assert.deepEqual(await titles(page), ["a"]);
+      await context.close();
+    }));
+
+    parts.push(test.test("is not disturbed by who robs the tab that is at it", async () => {
+      const context = await browser.newContext();
+      const [page, other] = [await openTab(context, address), await context.newPage()];
+      await page.evaluate(() => {
+        for (let n = 0; n < 40; n += 1) notes.create({ title: `${n} `.padEnd(60_000, Math.random().toString(36)) });
+        return store.settled();
+      });
+      const digest = await page.evaluate(() => store.digest());
+      await other.goto(address);
+      const reached = page.waitForEvent("console", message => message.text() === "reached");
+      const changed = page.evaluate(async () => {
+        const { changePassphrase } = await import("/sync/dist/index.js");
+        let told = false;
+        await changePassphrase({ name: "shared", to: "one", onProgress: () => { if (!told) console.log("reached"); told = true; } });
+      });
+      await reached;
+      // As a tab does that takes the other for hung, and then opens the store.
+      await hold(other, "privstack-sync shared", { steal: true });
+      const codes = [];
+      for (const options of [{}, { passphrase: "one" }]) codes.push(await opens(await context.newPage().then(async third => {
+        await third.goto(address);
+        return third;
+      }), options));
+      await changed;
+      assert.ok(codes.every(code => code === "locked" || code === "opened"), `${codes}`);
+      await other.close();
+      assert.equal(await opens(page, {}), "locked");
+      assert.equal(await opens(page, { passphrase: "one" }), "opened");
+      assert.equal(await page.evaluate(() => store.digest()), digest);
       await context.close();
     }));
 
